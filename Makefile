@@ -1,0 +1,135 @@
+# The commands of iot-telemetry-lake. `make` alone prints them.
+# Nothing has to be installed or activated first but Python 3.13, make and git.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV     := .venv
+BIN      := $(VENV)/bin
+SAM_VENV := .venv-sam
+SAM      := $(SAM_VENV)/bin/sam
+
+# The local cloud runs the function on this machine, so its artifact is built for this processor.
+HOST_ARCHITECTURE := $(shell uname -m | sed -e 's/aarch64/arm64/' -e 's/amd64/x86_64/')
+BUILT        := .aws-sam/build/.built-for-$(HOST_ARCHITECTURE)
+# What `sam deploy` would ship by default, built beside it to prove that both architectures build.
+BUILT_ARM64  := build/sam-arm64/.built
+BUILD_INPUTS := template.yaml $(shell find functions layers -type f -not -path '*/__pycache__/*')
+
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE := 1
+# SAM wants a region even to validate; the words below are no credentials of any account.
+OFFLINE := AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing
+
+##@ Try it
+.PHONY: demo up down status
+demo: local-environment $(BUILT) ## Run it all once on this machine: make demo [REPLAY=FILE] [SEED=7]
+	@$(BIN)/python -m local demo $(if $(REPLAY),--replay "$(REPLAY)") $(if $(SEED),--seed $(SEED))
+
+up: local-environment $(BUILT) ## Start the local cloud and leave it running
+	@$(BIN)/python -m local up
+
+down: local-environment ## End the local cloud
+	@$(BIN)/python -m local down
+
+status: local-environment ## Say what the local cloud is doing
+	@$(BIN)/python -m local status
+
+##@ Deploy it
+.PHONY: build deploy
+build: $(BUILT) ## Build the application for this machine's processor (for `sam local invoke`)
+
+deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=prod]
+	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam build $(if $(CONFIG),--config-env $(CONFIG))
+	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam deploy $(if $(CONFIG),--config-env $(CONFIG))
+
+##@ Work on it
+.PHONY: test check unit spark conformance integration e2e bench format golden docs lock clean help
+test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
+	@$(BIN)/python -m pytest tests
+
+check: environment $(SAM_VENV)/.installed ## Format, lint, types, import rules, template, generated docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=functions:layers/contract:. $(BIN)/lint-imports --no-cache
+	$(OFFLINE) $(SAM) validate
+	$(OFFLINE) $(SAM) validate --lint
+	mkdir -p build
+	$(OFFLINE) $(BIN)/python -m tests.template.expand build/expanded.json
+	$(BIN)/cfn-lint -t build/expanded.json
+	PYTHONPATH=layers/contract:. $(BIN)/python -m docs.generate_contract --check
+
+unit: environment $(BUILT) $(BUILT_ARM64) ## The quick tests: contract, consumer, template, tools (seconds)
+	$(BIN)/python -m pytest tests/unit tests/template tests/corpora
+
+spark: environment ## The curation job on a local Spark
+	$(BIN)/python -m pytest tests/spark
+
+conformance: environment $(BUILT) ## The local cloud against what AWS documents
+	$(BIN)/python -m pytest tests/conformance
+
+integration: environment $(BUILT) ## The built function and a real deployment
+	$(BIN)/python -m pytest tests/integration
+
+e2e: environment $(BUILT) ## From MQTT devices to curated rows
+	$(BIN)/python -m pytest tests/e2e
+
+bench: environment ## The consumer beside what one would write otherwise, in one run
+	PYTHONPATH=functions:layers/contract:. $(BIN)/python -m benchmarks.consumer
+
+format: environment ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+golden: environment ## Write the golden files anew; read the difference before you commit it
+	$(BIN)/python -m pytest tests/spark --update-golden
+
+docs: environment ## Write the generated pages anew
+	PYTHONPATH=layers/contract:. $(BIN)/python -m docs.generate_contract
+
+lock: environment ## Pin the newest allowed dependencies, with hashes
+	sh requirements/lock.sh
+
+clean: ## Remove what was built; environments and downloads stay
+	rm -rf .aws-sam build .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse
+
+help: ## Print these lines
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- environments ----------------------------------------------------------------------------
+.PHONY: environment local-environment
+environment: $(VENV)/.installed-dev
+local-environment: $(VENV)/.installed-local $(SAM_VENV)/.installed
+
+$(VENV)/.installed-local: requirements/local.txt
+	@sh requirements/environment.sh $(VENV) requirements/local.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-local requirements/dev.txt
+	@sh requirements/environment.sh $(VENV) requirements/dev.txt
+	@touch $@
+
+$(SAM_VENV)/.installed: requirements/sam.txt
+	@sh requirements/environment.sh $(SAM_VENV) requirements/sam.txt
+	@touch $@
+
+# ---- artifacts -------------------------------------------------------------------------------
+# The stamp lies inside the build folder: a bare `sam build`, which builds for AWS's arm64, empties
+# that folder, so that the next `make demo` builds for this machine again.
+$(BUILT): $(BUILD_INPUTS) | $(SAM_VENV)/.installed
+	@echo "Building the application for $(HOST_ARCHITECTURE)"
+	@PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build \
+	  --parameter-overrides Architecture=$(HOST_ARCHITECTURE) >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log && touch $@
+
+$(BUILT_ARM64): $(BUILD_INPUTS) | $(SAM_VENV)/.installed
+	@echo "Building the application for arm64"
+	@PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build --build-dir build/sam-arm64 \
+	  --parameter-overrides Architecture=arm64 >build.log 2>&1 || { cat build.log; exit 1; }
+	@rm -f build.log && touch $@
