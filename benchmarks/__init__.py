@@ -1,0 +1,1 @@
+"""What anyone can run to compare the consumer with what they would write otherwise."""
