@@ -1,10 +1,10 @@
 """How a request reaches what answers it: the local cloud's front door.
 
 Every emulated service registers here in one of two ways: as an operation of an AWS JSON API, which
-clients name in the header `X-Amz-Target`, or as a route, a method and a path. What neither knows goes
-to the fallback (moto). Guarantee: an error raised as `ApiError` reaches the client as the exception
-that AWS documents, and anything else as an `InternalFailure` with its traceback in the log, never as
-a broken connection.
+clients name in the header `X-Amz-Target`, or as a route, a method and a path. What neither knows
+goes to the fallback (moto). Guarantee: an error raised as `ApiError` reaches the client as the
+exception that AWS documents, and anything else as an `InternalFailure` with its traceback in the
+log, never as a broken connection.
 """
 
 import base64
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """The caller's fault, in AWS's words: `code` is the exception's name, `status` the HTTP status."""
+    """The caller's fault, in AWS's words: `code` is the exception's name, `status` HTTP's."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
         super().__init__(f"{code}: {message}")
@@ -56,8 +56,8 @@ RouteHandler = Callable[[re.Match[str], Mapping[str, str], bytes], Response]
 class Route:
     """One method ("*" for any) and a regular expression that the whole path must match.
 
-    The handler gets the match, the headers (names in lower case; the query string is under ":query")
-    and the body.
+    The handler gets the match, the headers (names in lower case; the query string is under
+    ":query") and the body.
     """
 
     method: str
@@ -157,34 +157,36 @@ _REASONS = {
 
 
 def _body(environ: "WSGIEnvironment") -> bytes:
-    length = environ.get("CONTENT_LENGTH") or 0
-    # Botocore sends some bodies chunked; werkzeug then ends the stream itself.
-    if environ.get("wsgi.input_terminated"):
-        data: bytes = environ["wsgi.input"].read()
-        return data
-    data = environ["wsgi.input"].read(int(length))
-    return data
+    # A chunked body has no length; werkzeug then ends the stream itself.
+    size = -1 if environ.get("wsgi.input_terminated") else int(environ.get("CONTENT_LENGTH") or 0)
+    body: bytes = environ["wsgi.input"].read(size)
+    return body
 
 
 def _run_operation(target: str, operation: Operation | None, body: bytes) -> Response:
     headers = {"Content-Type": "application/x-amz-json-1.1"}
     try:
-        if operation is None:
-            raise ApiError("UnknownOperationException", f"the local cloud has no {target}")
-        request = json.loads(body or b"{}")
-        if not isinstance(request, dict):
-            raise ApiError("SerializationException", "the request is not a JSON object")
-        return Response(200, headers, encode_json(operation(request) or {}))
+        answer = operation(_request(body)) if operation else _unknown(target)
+        return Response(200, headers, encode_json(answer or {}))
     except ApiError as error:
-        answer = {"__type": error.code, "message": error.message}
-        return Response(error.status, headers, encode_json(answer))
-    except ValueError as error:
-        if not isinstance(error, json.JSONDecodeError):
-            return _internal_failure(target, headers)
-        answer = {"__type": "SerializationException", "message": str(error)}
-        return Response(400, headers, encode_json(answer))
+        refusal = {"__type": error.code, "message": error.message}
+        return Response(error.status, headers, encode_json(refusal))
     except Exception:  # noqa: BLE001 - a bug of ours must reach the client as a fault, and the log
         return _internal_failure(target, headers)
+
+
+def _unknown(target: str) -> Mapping[str, Any]:
+    raise ApiError("UnknownOperationException", f"the local cloud has no {target}")
+
+
+def _request(body: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(body or b"{}")
+    except ValueError as error:
+        raise ApiError("SerializationException", str(error)) from None
+    if not isinstance(request, dict):
+        raise ApiError("SerializationException", "the request is not a JSON object")
+    return request
 
 
 def _run_route(route: Route, match: re.Match[str], environ: "WSGIEnvironment") -> Response:

@@ -1,8 +1,8 @@
 """What a resource type of CloudFormation is made of, where moto has none or a wrong one.
 
-A `ResourceProvider` creates, updates and deletes the resources of one type when a stack is deployed.
-Guarantee: a property that the provider does not name is refused at deployment, by its name, so that
-nothing of a template is silently ignored.
+A `ResourceProvider` creates, updates and deletes the resources of one type when a stack is
+deployed. Guarantee: a property that the provider does not name is refused at deployment, by its
+name, so that nothing of a template is silently ignored.
 """
 
 from collections.abc import Mapping
