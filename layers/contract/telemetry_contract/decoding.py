@@ -1,0 +1,85 @@
+"""From a Kinesis record's data to a `Record`: the rule's envelope is taken off, if there is one.
+
+A record is an envelope if and only if it is a JSON object with the key `payload_b64`. Everything
+else is the payload itself, put by an SDK producer, and whether it is any good is decided later.
+"""
+
+from typing import Final
+
+import pybase64
+
+from telemetry_contract.json_text import parse, refuse_deep_nesting, text_of
+from telemetry_contract.limits import Limits
+from telemetry_contract.record import Microseconds, Record
+from telemetry_contract.rejection import ContractViolation, Reason, Rejection
+
+PAYLOAD_KEY: Final = "payload_b64"
+
+_MICROSECONDS_PER_MILLISECOND: Final = 1_000
+# Beyond it a column of microseconds overflows; rejected as malformed, not silently wrapped.
+_LATEST_BROKER_TIME: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z in milliseconds
+
+
+def decode_record(
+    position: str, arrival_time: Microseconds, data: bytes, limits: Limits
+) -> Record | Rejection:
+    """The record that `data` carries; a rejection if it is too large or a broken envelope."""
+    bare = Record(position, arrival_time, data)
+    if len(data) > limits.max_payload_bytes:
+        return Rejection(bare, 0, Reason.TOO_LARGE, f"{len(data)} bytes", data)
+    try:
+        envelope = _envelope_in(data, limits)
+        return bare if envelope is None else _open_envelope(bare, envelope)
+    except ContractViolation as violation:
+        return Rejection(bare, 0, violation.reason, violation.detail, data)
+
+
+def _envelope_in(data: bytes, limits: Limits) -> dict[str, object] | None:
+    try:
+        text = text_of(data)
+        refuse_deep_nesting(text, limits.max_depth)
+        value = parse(text)
+    except ContractViolation:
+        return None  # no envelope, so the payload itself: interpretation says what is wrong
+    return value if isinstance(value, dict) and PAYLOAD_KEY in value else None
+
+
+def _open_envelope(bare: Record, envelope: dict[str, object]) -> Record:
+    encoded = envelope[PAYLOAD_KEY]
+    if not isinstance(encoded, str):
+        raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not text")
+    try:
+        payload = pybase64.b64decode(encoded, validate=True)
+    except ValueError:
+        raise ContractViolation(
+            Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not base64"
+        ) from None
+    return Record(
+        bare.position,
+        bare.arrival_time,
+        payload,
+        _text(envelope, "ingest_id"),
+        _broker_time(envelope.get("broker_time")),
+        _text(envelope, "client_id"),
+        _text(envelope, "principal"),
+        _text(envelope, "topic"),
+    )
+
+
+def _text(envelope: dict[str, object], key: str) -> str | None:
+    value = envelope.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.isprintable():
+        raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{key} is not printable text")
+    return value
+
+
+def _broker_time(value: object) -> Microseconds | None:
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= _LATEST_BROKER_TIME:
+        raise ContractViolation(
+            Reason.MALFORMED_ENVELOPE, "broker_time is not milliseconds since 1970"
+        )
+    return value * _MICROSECONDS_PER_MILLISECOND
