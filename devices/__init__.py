@@ -1,1 +1,1 @@
-"""The fleet: devices that register, connect over mutual TLS and publish, on AWS as on the local cloud."""
+"""The fleet: devices that register, connect over mutual TLS and publish."""

@@ -1,7 +1,7 @@
 """The functions of rule SQL that the local cloud knows, by name.
 
-A function that isn't in `FUNCTIONS`, or is called with a wrong number of arguments, refuses the rule
-when it is loaded: AWS answers Undefined at run time, which here would be a silent null.
+A function that isn't in `FUNCTIONS`, or is called with a wrong number of arguments, refuses the
+rule when it is loaded: AWS answers Undefined at run time, which here would be a silent null.
 https://docs.aws.amazon.com/iot/latest/developerguide/iot-sql-functions.html
 """
 

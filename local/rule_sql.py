@@ -1,8 +1,8 @@
 """The SQL of IoT rules: what turns a device's message into what a rule's actions get.
 
 A statement is parsed when its rule is loaded and refused there if the local cloud doesn't know a
-clause, an operator, a function or a date pattern in it, so that a rule never yields a silent null that
-AWS would not. Version 2016-03-23 of
+clause, an operator, a function or a date pattern in it, so that a rule never yields a silent null
+that AWS would not. Version 2016-03-23 of
 https://docs.aws.amazon.com/iot/latest/developerguide/iot-sql-reference.html.
 """
 
@@ -172,7 +172,7 @@ def _closing_brace(text: str, start: int) -> int:
 
 
 # sqlglot gives many function names a meaning of its own (encode, timestamp, round), so every call
-# is renamed before it parses. Strings may have double quotes in this dialect, identifiers have none.
+# is renamed before it parses. Strings may have double quotes in this dialect, identifiers not.
 _LEXEME = re.compile(r"""'(?:[^']|'')*'|"([^"]*)"|([A-Za-z_]\w*)(\s*\()""")
 _PREFIX: Final = "iot_function_"
 _KEYWORDS_BEFORE_PARENTHESIS = frozenset(
@@ -212,7 +212,7 @@ def _topic_filter(clause: exp.Expression | None) -> str | None:
         level != wildcard and wildcard in level for level in levels for wildcard in "+#"
     ):
         raise RuleSqlError(f"not a topic filter: {name.name!r}")
-    return name.name
+    return str(name.name)
 
 
 def _column(expression: exp.Expression) -> tuple[str | None, Expression]:
