@@ -14,6 +14,8 @@ from telemetry_contract.record import Microseconds, Record
 from telemetry_contract.rejection import ContractViolation, Reason, Rejection
 
 PAYLOAD_KEY: Final = "payload_b64"
+# Only a redrive sets it; the rule does not.
+SUB_SEQUENCE_KEY: Final = "sub_sequence"
 
 _MICROSECONDS_PER_MILLISECOND: Final = 1_000
 # Beyond it a column of microseconds overflows; rejected as malformed, not silently wrapped.
@@ -51,9 +53,7 @@ def _open_envelope(bare: Record, envelope: dict[str, object]) -> Record:
     try:
         payload = pybase64.b64decode(encoded, validate=True)
     except ValueError:
-        raise ContractViolation(
-            Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not base64"
-        ) from None
+        raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not base64") from None
     return Record(
         bare.position,
         bare.arrival_time,
@@ -63,6 +63,7 @@ def _open_envelope(bare: Record, envelope: dict[str, object]) -> Record:
         _text(envelope, "client_id"),
         _text(envelope, "principal"),
         _text(envelope, "topic"),
+        _sub_sequence(envelope.get(SUB_SEQUENCE_KEY)),
     )
 
 
@@ -83,3 +84,13 @@ def _broker_time(value: object) -> Microseconds | None:
             Reason.MALFORMED_ENVELOPE, "broker_time is not milliseconds since 1970"
         )
     return value * _MICROSECONDS_PER_MILLISECOND
+
+
+def _sub_sequence(value: object) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or value < 0:
+        raise ContractViolation(
+            Reason.MALFORMED_ENVELOPE, f"{SUB_SEQUENCE_KEY} is no place in an array"
+        )
+    return value

@@ -71,9 +71,7 @@ def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejec
     try:
         elements = list(_elements_of(record.payload, limits))
     except ContractViolation as violation:
-        return readings, [
-            Rejection(record, 0, violation.reason, violation.detail, record.payload)
-        ]
+        return readings, [Rejection(record, 0, violation.reason, violation.detail, record.payload)]
     for sub_sequence, (value, payload) in enumerate(elements):
         try:
             readings.append(_reading_of(value, payload, record, sub_sequence, limits))

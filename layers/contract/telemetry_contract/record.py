@@ -10,7 +10,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one Kinesis record carried.
 
     `position` is `<shard>:<sequence>`. What the broker says (`ingest_id` to `topic`) is None where
-    the record came without the rule's envelope, or where the envelope lacks it.
+    the record came without the rule's envelope, or where the envelope lacks it. `sub_sequence` is
+    set where a redrive sends an element of an array by itself: it keeps its place, is one reading
+    whatever it holds, and so becomes what it would have become within its array.
     """
 
     position: str
@@ -21,3 +23,4 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     client_id: str | None = None
     principal: str | None = None
     topic: str | None = None
+    sub_sequence: int | None = None
