@@ -1,7 +1,7 @@
 """The batch as columns: readings and rejections become Arrow tables of the two schemas."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,8 +20,7 @@ def raw_table(readings: Sequence[Reading]) -> pa.Table:
         "device_id": [reading.device_id for reading in readings],
         "event_time": [reading.event_time for reading in readings],
         **{
-            field.name: [reading.values.get(field.name) for reading in readings]
-            for field in FIELDS
+            field.name: [reading.values.get(field.name) for reading in readings] for field in FIELDS
         },
         "measurements": [list(reading.measurements.items()) for reading in readings],
         "attributes": [list(reading.attributes.items()) for reading in readings],

@@ -33,9 +33,7 @@ def text_of(payload: bytes) -> str:
     try:
         return payload.removeprefix(UTF8_BOM).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ContractViolation(
-            Reason.NOT_UTF8, f"{error.reason} at byte {error.start}"
-        ) from None
+        raise ContractViolation(Reason.NOT_UTF8, f"{error.reason} at byte {error.start}") from None
 
 
 def refuse_deep_nesting(text: str, max_depth: int) -> None:
@@ -92,9 +90,7 @@ def _parse_completely(text: str) -> object:
         )
     except json.JSONDecodeError as error:
         # The message of the standard library quotes none of the payload.
-        raise ContractViolation(
-            Reason.NOT_JSON, f"{error.msg} at character {error.pos}"
-        ) from None
+        raise ContractViolation(Reason.NOT_JSON, f"{error.msg} at character {error.pos}") from None
 
 
 def _cut_completely(text: str) -> list[bytes]:

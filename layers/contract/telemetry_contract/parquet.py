@@ -33,4 +33,5 @@ def parquet_of(table: pa.Table) -> bytes:
         write_statistics=["event_time"] if "event_time" in table.schema.names else False,
         store_schema=False,
     )
-    return sink.getvalue().to_pybytes()
+    body: bytes = sink.getvalue().to_pybytes()
+    return body

@@ -1,0 +1,1 @@
+"""The consumer: records of the stream become objects of the raw and the rejected zone."""
