@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from local.api import ApiError, Operation
+from local.background import Spawn, Work, spawn_thread
 from local.crawler import crawl, settings_of
 from local.glue_definitions import Definitions, utc_now
 
@@ -33,7 +34,7 @@ class _Crawl:
 
     started_on: datetime
     stopping: threading.Event
-    thread: threading.Thread | None = None
+    work: Work | None = None
     completed_on: datetime | None = None
     outcome: CrawlOutcome | None = None
 
@@ -50,12 +51,14 @@ class CrawlRuns:
         s3: Any,
         catalogue: Any,
         clock: Callable[[], datetime] = utc_now,
+        spawn: Spawn = spawn_thread,
     ) -> None:
         """`s3` and `catalogue` are boto3 clients (s3, glue)."""
         self._definitions = definitions
         self._s3 = s3
         self._catalogue = catalogue
         self._clock = clock
+        self._spawn = spawn
         self._lock = threading.Lock()
         self._last: dict[str, _Crawl] = {}
         self._is_closed = False
@@ -73,10 +76,8 @@ class CrawlRuns:
             if self._is_closed:
                 raise ApiError("OperationTimeoutException", "the local cloud is stopping")
             run = _Crawl(self._clock(), threading.Event())
-            thread = threading.Thread(target=self._run, args=(name, run, on_end), name=name)
-            run.thread = thread
             self._last[name] = run
-        thread.start()
+            run.work = self._spawn(lambda: self._run(name, run, on_end), name)
 
     def stop(self, name: str) -> None:
         """Ask a crawl to end. Raises ApiError CrawlerNotRunningException when there is none."""
@@ -94,8 +95,8 @@ class CrawlRuns:
             crawls = list(self._last.values())
         for run in crawls:
             run.stopping.set()
-            if run.thread is not None:
-                run.thread.join()
+            if run.work is not None:
+                run.work.join()
 
     def operations(self) -> dict[str, Operation]:
         """The Glue API's operations on crawlers."""

@@ -100,6 +100,10 @@ def settings_of(definition: Mapping[str, Any]) -> CrawlerSettings:
         raise _unsupported(f"DeleteBehavior {delete}")
     configuration = json.loads(definition.get("Configuration") or "{}")
     _check_configuration(configuration, _CONFIGURATION, "Configuration")
+    level = configuration.get("Grouping", {}).get("TableLevelConfiguration")
+    # The bucket is level 1. https://docs.aws.amazon.com/glue/latest/dg/crawler-table-level.html
+    if level not in (None, 1 + prefix.count("/")):
+        raise _unsupported(f"TableLevelConfiguration {level} for {s3_targets[0]['Path']}")
     partitions = configuration.get("CrawlerOutput", {}).get("Partitions", {})
     return CrawlerSettings(
         bucket=bucket,

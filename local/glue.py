@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from moto.glue.exceptions import EntityNotFoundException
 
 from local.api import ApiError, Operation
+from local.background import Spawn, spawn_thread
 from local.crawl_run import CrawlRuns
 from local.deployment import ResourceProvider
 from local.glue_definitions import Definitions, utc_now
@@ -44,12 +45,13 @@ class Glue:
         run_script: RunScript,
         folder: Path,
         clock: Callable[[], datetime] = utc_now,
+        spawn: Spawn = spawn_thread,
     ) -> None:
         """`s3` and `catalogue` are boto3 clients (s3, glue); `tables` is moto's Glue backend, since
         an UpdateTable through the client would come back here; scripts and logs go to `folder`."""
         self.definitions = Definitions(clock)
-        self.job_runs = JobRuns(self.definitions, s3, run_script, folder, clock)
-        self.crawl_runs = CrawlRuns(self.definitions, s3, catalogue, clock)
+        self.job_runs = JobRuns(self.definitions, s3, run_script, folder, clock, spawn)
+        self.crawl_runs = CrawlRuns(self.definitions, s3, catalogue, clock, spawn)
         self.workflows = Workflows(self.definitions, self.job_runs, self.crawl_runs, clock)
         self._catalogue = catalogue
         self._tables = tables

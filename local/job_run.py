@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local.api import ApiError, Operation
+from local.background import Spawn, Work, spawn_thread
 from local.glue_definitions import Definition, Definitions, utc_now
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class JobRuns:
         run_script: RunScript,
         folder: Path,
         clock: Callable[[], datetime] = utc_now,
+        spawn: Spawn = spawn_thread,
     ) -> None:
         """`s3` is a boto3 client; scripts and logs are kept under `folder`."""
         self._definitions = definitions
@@ -87,9 +89,10 @@ class JobRuns:
         self._run_script = run_script
         self._folder = folder
         self._clock = clock
+        self._spawn = spawn
         self._lock = threading.Lock()
         self._runs: dict[str, list[_Run]] = {}
-        self._threads: list[threading.Thread] = []
+        self._works: list[Work] = []
         self._is_closed = False
 
     def start(
@@ -115,9 +118,7 @@ class JobRuns:
                 )
             run = self._new_run(job, dict(arguments or {}), trigger_name)
             runs.append(run)
-            thread = threading.Thread(target=self._run_attempts, args=(run, on_end), name=run.id)
-            self._threads.append(thread)
-        thread.start()
+            self._works.append(self._spawn(lambda: self._run_attempts(run, on_end), run.id))
         return run.id
 
     def stop(self, job_name: str, run_id: str) -> None:
@@ -141,9 +142,9 @@ class JobRuns:
             for runs in self._runs.values():
                 for run in runs:
                     run.stopping.set()
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join()
+            works = list(self._works)
+        for work in works:
+            work.join()
 
     def operations(self) -> dict[str, Operation]:
         """The Glue API's operations on job runs."""

@@ -224,6 +224,8 @@ class Workflows:
             run.actions.append(begun)
 
         def on_end(outcome: JobOutcome | CrawlOutcome) -> None:
+            if isinstance(outcome, JobOutcome):
+                begun.run_id = outcome.run_id  # its last attempt
             self._ended(run, begun, outcome.state, outcome.error_message)
 
         try:
