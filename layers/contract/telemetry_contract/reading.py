@@ -69,10 +69,13 @@ def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejec
     readings: list[Reading] = []
     rejections: list[Rejection] = []
     try:
-        elements = list(_elements_of(record.payload, limits))
+        elements = list(_elements_of(record, limits))
     except ContractViolation as violation:
-        return readings, [Rejection(record, 0, violation.reason, violation.detail, record.payload)]
-    for sub_sequence, (value, payload) in enumerate(elements):
+        place = record.sub_sequence or 0
+        return readings, [
+            Rejection(record, place, violation.reason, violation.detail, record.payload)
+        ]
+    for sub_sequence, (value, payload) in enumerate(elements, start=record.sub_sequence or 0):
         try:
             readings.append(_reading_of(value, payload, record, sub_sequence, limits))
         except ContractViolation as violation:
@@ -82,14 +85,15 @@ def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejec
     return readings, rejections
 
 
-def _elements_of(payload: bytes, limits: Limits) -> Iterator[tuple[object, bytes]]:
+def _elements_of(record: Record, limits: Limits) -> Iterator[tuple[object, bytes]]:
     """Each element's value beside its own bytes; the payload itself if it is no array."""
+    payload = record.payload
     if len(payload) > limits.max_payload_bytes:
         raise ContractViolation(Reason.TOO_LARGE, f"{len(payload)} bytes")
     text = text_of(payload)
     refuse_deep_nesting(text, limits.max_depth)
     value = parse(text)
-    if not isinstance(value, list):
+    if record.sub_sequence is not None or not isinstance(value, list):
         return iter([(value, payload)])
     if not value:
         raise ContractViolation(Reason.EMPTY_ARRAY)
