@@ -1,0 +1,191 @@
+"""Reading the lake as a user would: Iceberg tables through PyIceberg, SQL with DuckDB, objects
+with boto3.
+
+Nothing here is peculiar to the local cloud but the endpoint: without one the same code reads
+the lake on AWS. Raw and rejected zones are read straight from their objects, so that they can
+be compared with what the job says about them.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import boto3
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.schema import Schema
+from pyiceberg.types import NestedField, StringType, TimestamptzType
+
+TABLES = ("readings", "curation_runs", "device_registry")
+_REGISTRY = Schema(
+    NestedField(1, "device_id", StringType()),
+    NestedField(2, "model", StringType()),
+    NestedField(3, "site", StringType()),
+    NestedField(4, "registered_at", TimestamptzType()),
+)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Where a deployed stack keeps its data. `endpoint` is None on AWS."""
+
+    endpoint: str | None
+    region: str
+    database: str
+    raw_bucket: str
+    rejected_bucket: str
+    failed_bucket: str
+    curated_bucket: str
+
+    def client(self, service: str) -> Any:
+        """A boto3 client for the account that holds the lake."""
+        return boto3.client(service, region_name=self.region, endpoint_url=self.endpoint)
+
+    def catalogue(self) -> Catalog:
+        """The Glue catalogue, as PyIceberg sees it."""
+        credentials = boto3.Session().get_credentials()
+        properties = {"client.region": self.region}
+        if credentials is not None:
+            properties |= {
+                "client.access-key-id": credentials.access_key,
+                "client.secret-access-key": credentials.secret_key,
+            }
+        if self.endpoint is not None:
+            properties |= {"glue.endpoint": self.endpoint, "s3.endpoint": self.endpoint}
+        return load_catalog("lake", type="glue", **properties)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the registry knows of a device."""
+
+    device_id: str
+    model: str
+    site: str
+    registered_at: datetime
+
+
+def lake_of(outputs: dict[str, str], endpoint: str | None, region: str) -> Lake:
+    """The lake of a deployed stack, from its outputs."""
+    return Lake(
+        endpoint=endpoint,
+        region=region,
+        database=outputs["DatabaseName"],
+        raw_bucket=outputs["RawZoneBucketName"],
+        rejected_bucket=outputs["RejectedZoneBucketName"],
+        failed_bucket=outputs["FailedZoneBucketName"],
+        curated_bucket=outputs["CuratedZoneBucketName"],
+    )
+
+
+def register_devices(lake: Lake, devices: Sequence[Device]) -> None:
+    """Append devices to `device_registry`, the table that the job joins; created if it is missing,
+    with the columns that the job itself would give it."""
+    table = lake.catalogue().create_table_if_not_exists(
+        (lake.database, "device_registry"),
+        _REGISTRY,
+        location=f"s3://{lake.curated_bucket}/curated/{lake.database}.db/device_registry",
+        properties={"format-version": "2"},
+    )
+    columns = {
+        "device_id": [device.device_id for device in devices],
+        "model": [device.model for device in devices],
+        "site": [device.site for device in devices],
+        "registered_at": pa.array(
+            [device.registered_at for device in devices], pa.timestamp("us", tz="UTC")
+        ),
+    }
+    table.append(pa.table(columns))
+
+
+def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
+    """DuckDB with the curated tables and `rejected_data` as they are now. Times are UTC."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    catalogue = lake.catalogue()
+    for name in TABLES:
+        try:
+            table = catalogue.load_table((lake.database, name))
+        except NoSuchTableError:
+            continue
+        connection.register(name, table.scan().to_arrow())
+    rejected = list(_tables(lake, lake.rejected_bucket, "rejected_data/"))
+    if rejected:
+        connection.register("rejected_data", pa.concat_tables(rejected, promote_options="default"))
+    return connection
+
+
+def raw_rows(lake: Lake) -> int:
+    """How many rows the raw zone's objects hold, by their footers."""
+    s3 = lake.client("s3")
+    return sum(
+        int(pq.read_metadata(io.BytesIO(_body(s3, lake.raw_bucket, key))).num_rows)
+        for key in _keys(s3, lake.raw_bucket, "raw_data/")
+    )
+
+
+def rejected_rows(lake: Lake) -> dict[str, int]:
+    """How many rows the rejected zone's objects hold, by reason."""
+    counts: Counter[str] = Counter()
+    for table in _tables(lake, lake.rejected_bucket, "rejected_data/"):
+        counts.update(table.column("reason").to_pylist())
+    return dict(counts)
+
+
+def failed_objects(lake: Lake) -> int:
+    """How many objects lie in the failed zone."""
+    return sum(1 for _ in _keys(lake.client("s3"), lake.failed_bucket, ""))
+
+
+def stream_records(lake: Lake, stream: str) -> int:
+    """How many records the stream holds, read shard by shard from its start to its present end."""
+    kinesis = lake.client("kinesis")
+    total = 0
+    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator:
+            answer = kinesis.get_records(ShardIterator=iterator, Limit=10_000)
+            total += len(answer["Records"])
+            iterator = answer.get("NextShardIterator")
+            if not answer["Records"] and not answer.get("MillisBehindLatest"):
+                break
+    return total
+
+
+def metric_sum(lake: Lake, namespace: str, metric: str, since: datetime, until: datetime) -> int:
+    """A consumer's metric, summed from CloudWatch over the given time."""
+    answer = lake.client("cloudwatch").get_metric_statistics(
+        Namespace=namespace,
+        MetricName=metric,
+        Dimensions=[{"Name": "service", "Value": "ingest_telemetry"}],
+        StartTime=since,
+        EndTime=until,
+        Period=60,
+        Statistics=["Sum"],
+    )
+    return round(sum(point["Sum"] for point in answer["Datapoints"]))
+
+
+def _tables(lake: Lake, bucket: str, prefix: str) -> Iterator[pa.Table]:
+    s3 = lake.client("s3")
+    for key in _keys(s3, bucket, prefix):
+        yield pq.read_table(io.BytesIO(_body(s3, bucket, key)))
+
+
+def _keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", []):
+            yield item["Key"]
+
+
+def _body(s3: Any, bucket: str, key: str) -> bytes:
+    body: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return body
