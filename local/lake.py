@@ -45,7 +45,8 @@ class Lake:
 
     def client(self, service: str) -> Any:
         """A boto3 client for the account that holds the lake."""
-        return boto3.client(service, region_name=self.region, endpoint_url=self.endpoint)
+        session: Any = boto3.Session(region_name=self.region)
+        return session.client(service, endpoint_url=self.endpoint)
 
     def catalogue(self) -> Catalog:
         """The Glue catalogue, as PyIceberg sees it."""
@@ -171,7 +172,8 @@ def metric_sum(lake: Lake, namespace: str, metric: str, since: datetime, until: 
         Period=60,
         Statistics=["Sum"],
     )
-    return round(sum(point["Sum"] for point in answer["Datapoints"]))
+    total: float = sum(point["Sum"] for point in answer["Datapoints"])
+    return round(total)
 
 
 def _tables(lake: Lake, bucket: str, prefix: str) -> Iterator[pa.Table]:
