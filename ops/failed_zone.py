@@ -1,0 +1,119 @@
+"""The failed zone's two kinds of object, read back as what they once were.
+
+`aws/lambda/...` is written by the event source mapping when it gives up on a batch: the whole
+Lambda event is in it, so that invoking the function with it decides as the first attempt would
+have. `iot/...` is written by the rule's error action when the rule could not reach the stream:
+the payload is in it, and goes onto the stream in the rule's own envelope.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from ops.errors import OperationError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MAPPING_PREFIX = "aws/lambda/"
+RULE_PREFIX = "iot/"
+
+
+@dataclass(frozen=True)
+class FailedBatch:
+    """A batch that the mapping gave up on: the event's JSON text, as Lambda sent it."""
+
+    key: str
+    event: bytes
+    records: int
+
+
+@dataclass(frozen=True)
+class UndeliveredMessage:
+    """A message that the rule could not put on the stream, in the rule's envelope."""
+
+    key: str
+    partition_key: str
+    envelope: bytes
+
+
+def list_keys(
+    s3: S3Client, bucket: str, prefix: str, since: datetime | None, until: datetime | None
+) -> Iterator[str]:
+    """Keys under the prefix that were written in [since, until)."""
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for entry in page.get("Contents", []):
+            written = entry["LastModified"]
+            if (since is None or written >= since) and (until is None or written < until):
+                yield entry["Key"]
+
+
+def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
+    """The batch in an object of the mapping; raises OperationError if there is none in it."""
+    document = _read_document(s3, bucket, key)
+    payload = document.get("payload")
+    if not isinstance(payload, str):
+        where = document.get("KinesisBatchInfo", {})
+        raise OperationError(
+            f"s3://{bucket}/{key} holds no payload. Read the records from the stream while it "
+            f"keeps them: shard {where.get('shardId')}, {where.get('startSequenceNumber')} to "
+            f"{where.get('endSequenceNumber')}."
+        )
+    try:
+        records = len(json.loads(payload)["Records"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OperationError(
+            f"the payload of s3://{bucket}/{key} is no Kinesis event ({error}); "
+            "look at the object and redrive its records by hand."
+        ) from error
+    return FailedBatch(key, payload.encode(), records)
+
+
+def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> UndeliveredMessage:
+    """The message in an object of the rule's error action; raises OperationError if it has none."""
+    document = _read_document(s3, bucket, key)
+    try:
+        topic = str(document["topic"])
+        payload = document["base64OriginalPayload"]
+        base64.b64decode(payload, validate=True)
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise OperationError(
+            f"s3://{bucket}/{key} is not what a rule's error action writes ({error!r}); "
+            "look at the object and publish its message by hand."
+        ) from error
+    client_id = document.get("clientId")
+    envelope: dict[str, Any] = {
+        "payload_b64": payload,
+        "topic": topic,
+        "client_id": client_id,
+        # The object's own name: the error action's document has neither the rule's ingest id nor
+        # its timestamp, and a second redrive must make the same event of it.
+        "ingest_id": PurePosixPath(key).stem,
+        "trace_id": document.get("cloudwatchTraceId"),
+    }
+    levels = topic.split("/")
+    partition_key = levels[2] if len(levels) > 2 else str(client_id or topic)
+    present = {name: value for name, value in envelope.items() if value is not None}
+    return UndeliveredMessage(
+        key, partition_key[:256] or "-", json.dumps(present, separators=(",", ":")).encode()
+    )
+
+
+def _read_document(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise OperationError(
+            f"s3://{bucket}/{key} is not JSON ({error}); it cannot be redriven by this tool."
+        ) from error
+    if not isinstance(document, dict):
+        raise OperationError(f"s3://{bucket}/{key} holds no JSON object; it cannot be redriven.")
+    return document

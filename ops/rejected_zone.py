@@ -1,0 +1,181 @@
+"""Rows of the rejected zone, rebuilt as the Kinesis records that they came from.
+
+A row keeps the payload, what the broker said about it, its arrival time and its record id; so the
+rebuilt record is decided by the function as the first one would be today, and what it becomes has
+the same event id however often it is redriven.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ops.errors import OperationError
+from telemetry_contract.decoding import PAYLOAD_KEY
+from telemetry_contract.event_time import microseconds_of
+from telemetry_contract.rejection import Reason
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Lambda takes 6 MB in one synchronous call, and a mapping never sends more records than this.
+MAX_EVENT_BYTES: Final = 6_000_000
+MAX_EVENT_RECORDS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """One row of the rejected zone; times are aware, `payload` is what the device sent."""
+
+    record_id: str
+    ingest_id: str | None
+    arrival_time: datetime
+    broker_time: datetime | None
+    client_id: str | None
+    principal: str | None
+    topic: str | None
+    reason: str
+    payload: bytes
+
+    @property
+    def position(self) -> str:
+        """`<shard>:<sequence>` of the Kinesis record."""
+        return self.record_id.rpartition(":")[0]
+
+    @property
+    def sub_sequence(self) -> int:
+        """Which element of the record's array it is; 0 also where there was no array."""
+        return int(self.record_id.rpartition(":")[2])
+
+    @property
+    def is_element(self) -> bool:
+        """Whether the payload is known to be an element of an array, never to be taken apart."""
+        # An array inside an array is no object; an array by itself is never rejected for that.
+        is_inner_array = self.reason == Reason.NOT_AN_OBJECT and self.payload[:1] == b"["
+        return self.sub_sequence > 0 or is_inner_array
+
+
+_COLUMNS: Final = list(RejectedRow.__dataclass_fields__)
+
+
+def list_keys(s3: S3Client, bucket: str, prefix: str, since: datetime | None) -> Iterator[str]:
+    """Keys of rejected objects whose rows may have arrived at `since` or later, oldest first.
+
+    Only whole hours are left out, by the time of writing in the key, which is never before the
+    arrival of a row.
+    """
+    start_after = ""
+    if since is not None:
+        hour = since.astimezone(UTC)
+        start_after = f"{prefix}ingest_date={hour:%Y-%m-%d}/ingest_hour={hour:%H}/"
+    pages = s3.get_paginator("list_objects_v2").paginate(
+        Bucket=bucket, Prefix=prefix, StartAfter=start_after
+    )
+    for page in pages:
+        for entry in page.get("Contents", []):
+            if entry["Key"].endswith(".parquet"):
+                yield entry["Key"]
+
+
+def read_rows(s3: S3Client, bucket: str, key: str) -> list[RejectedRow]:
+    """The rows of one rejected object; raises OperationError if it is not one."""
+    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    try:
+        rows = pq.read_table(BytesIO(body), columns=_COLUMNS).to_pylist()
+        return [RejectedRow(**row) for row in rows]
+    except (pa.ArrowException, TypeError) as error:
+        raise OperationError(
+            f"s3://{bucket}/{key} cannot be read as rejected readings ({error}); "
+            "look at the object, it was left out."
+        ) from error
+
+
+def record_data(row: RejectedRow) -> bytes:
+    """The record's data as it stood on the stream, as far as the function decides by it.
+
+    That is the payload itself where it came without the rule's envelope (or where the envelope was
+    what was wrong), else an envelope. An element of an array goes alone, with its place in the
+    envelope, so that it keeps its record id and never becomes another reading than it was.
+    """
+    broker = {
+        "topic": row.topic,
+        "client_id": row.client_id,
+        "principal": row.principal,
+        "broker_time": _milliseconds(row.broker_time),
+        "ingest_id": row.ingest_id,
+        "sub_sequence": row.sub_sequence if row.is_element else None,
+    }
+    said = {name: value for name, value in broker.items() if value is not None}
+    if row.reason == Reason.MALFORMED_ENVELOPE:
+        return row.payload
+    if not said and PAYLOAD_KEY.encode() not in row.payload:
+        return row.payload
+    said[PAYLOAD_KEY] = base64.b64encode(row.payload).decode()
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+def kinesis_record(row: RejectedRow, stream_arn: str) -> dict[str, Any]:
+    """The record of a Lambda event that the row came from."""
+    sequence_number = row.position.rpartition(":")[2]
+    return {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": row.client_id or "redriven",
+            "sequenceNumber": sequence_number,
+            "data": base64.b64encode(record_data(row)).decode(),
+            "approximateArrivalTimestamp": microseconds_of(row.arrival_time) / 1_000_000,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": row.position,
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "",
+        "awsRegion": stream_arn.split(":")[3],
+        "eventSourceARN": stream_arn,
+    }
+
+
+def events_of(rows: Iterable[RejectedRow], stream_arn: str) -> Iterator[tuple[bytes, int]]:
+    """Lambda events, as JSON, for the rows in their order, and the rows in each.
+
+    As from a mapping, an event holds records of one shard, in order, within Lambda's bounds.
+    Raises OperationError for a row that is too large for a call by itself.
+    """
+    head, tail = b'{"Records":[', b"]}"
+    records: list[bytes] = []
+    size, shard = 0, ""
+    for row in sorted(rows, key=_order):
+        record = json.dumps(kinesis_record(row, stream_arn), separators=(",", ":")).encode()
+        row_shard = row.position.rpartition(":")[0]
+        room = MAX_EVENT_BYTES - len(head) - len(tail)
+        if len(record) > room:
+            raise OperationError(
+                f"row {row.record_id} is {len(record):,} bytes as a record and can't be sent to "
+                "the function, which takes 6 MB; put its payload on the stream by hand."
+            )
+        is_full = size + len(record) + 1 > room or len(records) == MAX_EVENT_RECORDS
+        if records and (is_full or row_shard != shard):
+            yield head + b",".join(records) + tail, len(records)
+            records, size = [], 0
+        records.append(record)
+        size += len(record) + 1
+        shard = row_shard
+    if records:
+        yield head + b",".join(records) + tail, len(records)
+
+
+def _order(row: RejectedRow) -> tuple[str, int, int]:
+    shard, _, sequence = row.position.rpartition(":")
+    return shard, int(sequence), row.sub_sequence
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else microseconds_of(moment) // 1_000
