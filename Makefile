@@ -16,7 +16,7 @@ HOST_ARCHITECTURE := $(shell uname -m | sed -e 's/aarch64/arm64/' -e 's/amd64/x8
 BUILT        := .aws-sam/build/.built-for-$(HOST_ARCHITECTURE)
 # What `sam deploy` would ship by default, built beside it to prove that both architectures build.
 BUILT_ARM64  := build/sam-arm64/.built
-BUILD_INPUTS := template.yaml $(shell find functions layers -type f -not -path '*/__pycache__/*')
+BUILD_INPUTS := template.yaml $(shell find functions layers packaging -type f -not -path '*/__pycache__/*')
 
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -1,0 +1,38 @@
+# Builds the function's and the layers' artifacts, without Docker and for either processor from any host.
+#
+# SAM runs the target `build-<logical id>` in a copy of the resource's folder and tells it nothing but ARTIFACTS_DIR.
+# The template therefore chooses arm64/Makefile or x86_64/Makefile by its parameter Architecture (ContextPath), and each
+# of these says for which machine wheels are taken before it includes this file.
+
+HERE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+# Started from within the project: pyenv finds a Python by the .python-version above the working directory, and SAM's
+# copy of the source lies outside.
+PYTHON := cd "$(HERE)" && PIP_ROOT_USER_ACTION=ignore python3.13
+
+# Wheels only, so nothing is compiled on the host, and each checked by its hash (SAM's own builder checks none of those
+# that it fetches for the other processor). The runtime is Amazon Linux 2023, glibc 2.34: no newer platform is named.
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
+	--require-hashes --no-deps --only-binary=:all: --implementation cp --python-version 3.13 \
+	--platform manylinux_2_34_$(MACHINE) --platform manylinux_2_28_$(MACHINE) \
+	--platform manylinux_2_17_$(MACHINE) --platform manylinux2014_$(MACHINE) \
+	--requirement "$(CURDIR)/requirements.txt" --target
+
+# Takes out what is not needed and compiles the rest: $(call finish,<folder>,<where Lambda mounts it>).
+finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
+
+.PHONY: build-IngestTelemetryFunction build-ContractLayer build-ColumnarLayer
+
+build-IngestTelemetryFunction:
+	$(INSTALL) "$(ARTIFACTS_DIR)"
+	mkdir "$(ARTIFACTS_DIR)/ingest_telemetry"
+	cp *.py "$(ARTIFACTS_DIR)/ingest_telemetry/"
+	$(call finish,$(ARTIFACTS_DIR),/var/task)
+
+build-ContractLayer:
+	$(INSTALL) "$(ARTIFACTS_DIR)/python"
+	cp -R telemetry_contract "$(ARTIFACTS_DIR)/python/"
+	$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)
+
+build-ColumnarLayer:
+	$(INSTALL) "$(ARTIFACTS_DIR)/python"
+	$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)
