@@ -7,18 +7,23 @@ page, and one way to stop everything that it started.
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import boto3
 from moto.glue.exceptions import EntityNotFoundException
+from moto.glue.models import glue_backends
 
-from local.api import ApiError, Operation
+from local.api import ACCOUNT_ID, REGION, ApiError, Operation
 from local.background import Spawn, spawn_thread
 from local.crawl_run import CrawlRuns
 from local.deployment import ResourceProvider
 from local.glue_definitions import Definitions, utc_now
 from local.glue_resources import providers
-from local.job_run import JobRuns, RunScript
+from local.job_log import JobLog
+from local.job_run import JobRuns, PublishLog, RunScript, keep_log
+from local.spark import submit
 from local.workflow import Workflows
 
 
@@ -46,11 +51,12 @@ class Glue:
         folder: Path,
         clock: Callable[[], datetime] = utc_now,
         spawn: Spawn = spawn_thread,
+        publish_log: PublishLog = keep_log,
     ) -> None:
         """`s3` and `catalogue` are boto3 clients (s3, glue); `tables` is moto's Glue backend, since
         an UpdateTable through the client would come back here; scripts and logs go to `folder`."""
         self.definitions = Definitions(clock)
-        self.job_runs = JobRuns(self.definitions, s3, run_script, folder, clock, spawn)
+        self.job_runs = JobRuns(self.definitions, s3, run_script, folder, clock, spawn, publish_log)
         self.crawl_runs = CrawlRuns(self.definitions, s3, catalogue, clock, spawn)
         self.workflows = Workflows(self.definitions, self.job_runs, self.crawl_runs, clock)
         self._catalogue = catalogue
@@ -99,3 +105,23 @@ class Glue:
                 )
             self._tables.update_table(database, table["Name"], table)
         return {}
+
+
+def local_glue(endpoint: str, folder: Path) -> Glue:
+    """Glue as the local cloud at `endpoint` has it: real Spark, the process's own catalogue.
+
+    Job scripts and logs are kept under `folder`.
+    """
+    session: Any = boto3.Session("testing", "testing", region_name=REGION)
+
+    def client(service: str) -> Any:
+        return session.client(service, endpoint_url=endpoint)
+
+    return Glue(
+        client("s3"),
+        client("glue"),
+        glue_backends[ACCOUNT_ID][REGION],
+        partial(submit, endpoint=endpoint),
+        folder,
+        publish_log=JobLog(client("logs"), client("cloudwatch"), utc_now).publish,
+    )

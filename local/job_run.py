@@ -18,6 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from local.api import ApiError, Operation
 from local.background import Spawn, Work, spawn_thread
 from local.glue_definitions import Definition, Definitions, utc_now
@@ -36,6 +38,16 @@ class RunScript(Protocol):
     def __call__(
         self, script: Path, arguments: Mapping[str, str], log: Path, stopping: threading.Event
     ) -> int: ...
+
+
+class PublishLog(Protocol):
+    """Takes a finished run's log to where people look for it."""
+
+    def __call__(self, job: Definition, run_id: str, log: Path) -> None: ...
+
+
+def keep_log(job: Definition, run_id: str, log: Path) -> None:
+    """Leave the log where it is."""
 
 
 @dataclass
@@ -82,6 +94,7 @@ class JobRuns:
         folder: Path,
         clock: Callable[[], datetime] = utc_now,
         spawn: Spawn = spawn_thread,
+        publish_log: PublishLog = keep_log,
     ) -> None:
         """`s3` is a boto3 client; scripts and logs are kept under `folder`."""
         self._definitions = definitions
@@ -90,6 +103,7 @@ class JobRuns:
         self._folder = folder
         self._clock = clock
         self._spawn = spawn
+        self._publish_log = publish_log
         self._lock = threading.Lock()
         self._runs: dict[str, list[_Run]] = {}
         self._works: list[Work] = []
@@ -239,6 +253,10 @@ class JobRuns:
         log = folder / "output.log"
         arguments = merged_arguments(run.job, run.arguments, run.id)
         exit_code = self._run_script(script, arguments, log, run.stopping)
+        try:
+            self._publish_log(run.job, run.id, log)
+        except (BotoCoreError, ClientError):  # a run is not less done because its log is not shown
+            logger.exception("the log of job run %s was not published", run.id)
         if exit_code == 0:
             return None
         return last_error(log) or f"Exit code {exit_code}, see {log}"
