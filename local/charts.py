@@ -152,8 +152,7 @@ def number(value: float) -> str:
 
 
 def _over_time(label: str, series: Sequence[Series], frame: Frame, *, stacked: bool) -> str:
-    series = [one for one in series if one.points]
-    if not series:
+    if not any(one.points for one in series):
         return _svg(label, frame, _empty(frame))
     times = sorted({x for one in series for x, _ in one.points})
     first, last = times[0], times[-1]
