@@ -98,17 +98,22 @@ def decode_blob(value: Any, name: str) -> bytes:
 
 
 class Api:
-    """The WSGI application: our operations, then our routes, then the fallback."""
+    """The WSGI application: our operations, then our services, then our routes, then the fallback.
+
+    `services` are whole services of the query protocol, by the name that requests are signed for.
+    """
 
     def __init__(
         self,
         operations: Mapping[str, Operation],
         routes: Iterable[Route],
+        services: Mapping[str, Callable[[bytes], Response]],
         fallback: "WSGIApplication",
     ) -> None:
         self._operations = dict(operations)
         self._own_services = frozenset(target.partition(".")[0] for target in operations)
         self._routes = tuple(routes)
+        self._services = dict(services)
         self._fallback = fallback
         # A service of which some operations are ours and the rest moto's, by its target prefix.
         self._shared_services = frozenset({"AWSGlue", "AmazonAthena"})
@@ -134,11 +139,22 @@ class Api:
             ):
                 return None
             return _run_operation(target, operation, _body(environ))
+        if service_answer := self._services.get(_signed_for(environ)):
+            try:
+                return service_answer(_body(environ))
+            except Exception:  # noqa: BLE001 - a bug of ours must reach the client as a fault
+                return _internal_failure(_signed_for(environ), {})
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
         for route in self._routes:
             if route.method in ("*", method) and (match := route.path.fullmatch(path)):
                 return _run_route(route, match, environ)
         return None
+
+
+def _signed_for(environ: "WSGIEnvironment") -> str:
+    """The service of a signature, `Credential=<id>/<date>/<region>/<service>/aws4_request`."""
+    scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0]
+    return scope.split("/")[3] if scope.count("/") >= 4 else ""
 
 
 _REASONS = {

@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from botocore.model import ListShape, MapShape, Shape, StructureShape
+
 
 class DeploymentError(Exception):
     """A resource of the template can't be made; the message reaches the user as the reason."""
+
+
+class ReplacementNeeded(Exception):  # noqa: N818 - no error: it asks for another way to update
+    """Raised by `update`: this change makes a new resource, after which the old one is deleted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class ResourceProvider(Protocol):
     """The resources of one type.
 
     Properties arrive resolved (no intrinsic functions left). A value that comes from a parameter is
-    a string, whatever it stands for: convert numbers and booleans with `coerced`, or yourself.
+    a string, whatever it stands for: convert numbers and booleans with `shaped`, or yourself.
     """
 
     @property
@@ -42,7 +48,64 @@ class ResourceProvider(Protocol):
         a name among the properties goes first. Raise DeploymentError or ApiError to refuse."""
 
     def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
-        """Change the resource from the properties `old` to `new`, in place."""
+        """Change the resource from `old` to `new`, in place, or raise ReplacementNeeded."""
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         """Remove the resource; one that is gone already is no error."""
+
+
+def shaped(client: Any, operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    """`properties` of a template as the arguments of `client`'s `operation` (such as
+    `PutMetricAlarm`), where the two have the same members but for the case of their first letter:
+    numbers and booleans that came as text become what the operation takes.
+
+    DeploymentError naming the place if a member, at any depth, is not the operation's.
+    """
+    shape = client.meta.service_model.operation_model(operation).input_shape
+    arguments: dict[str, Any] = _shaped(shape, properties, operation)
+    return arguments
+
+
+def _shaped(shape: Shape, value: Any, where: str) -> Any:
+    if isinstance(shape, StructureShape):
+        return _shaped_members(shape, value, where)
+    if isinstance(shape, ListShape):
+        if not isinstance(value, list):
+            raise DeploymentError(f"{where} must be a list")
+        return [_shaped(shape.member, one, f"{where}[{at}]") for at, one in enumerate(value)]
+    if isinstance(shape, MapShape):
+        if not isinstance(value, dict):
+            raise DeploymentError(f"{where} must be a map")
+        return {key: _shaped(shape.value, one, f"{where}.{key}") for key, one in value.items()}
+    try:
+        return _scalar(shape.type_name, value)
+    except (ValueError, KeyError, TypeError):
+        raise DeploymentError(f"{where} must be of type {shape.type_name}") from None
+
+
+def _shaped_members(shape: StructureShape, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DeploymentError(f"{where} must be an object")
+    members = {name.lower(): name for name in shape.members}
+    arguments = {}
+    for key, one in value.items():
+        if key.lower() not in members:
+            raise DeploymentError(f"the local cloud does not know {where}.{key}")
+        name = members[key.lower()]
+        arguments[name] = _shaped(shape.members[name], one, f"{where}.{key}")
+    return arguments
+
+
+def _scalar(type_name: str, value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        raise TypeError
+    match type_name:
+        case "integer" | "long":
+            return int(value)
+        case "float" | "double":
+            return float(value)
+        case "boolean":
+            return {"true": True, "false": False}[str(value).lower()]
+        case "string":
+            return ("true" if value else "false") if isinstance(value, bool) else str(value)
+    return value

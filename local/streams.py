@@ -13,6 +13,7 @@ import hashlib
 import re
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -261,6 +262,17 @@ class Streams(StreamSettings):
         with self._arrival:
             self._arrival.wait_for(lambda: self._arrivals > after, timeout_seconds)
             return self._arrivals
+
+    def take_metrics(self) -> list[tuple[str, str, float, str]]:
+        """What AWS/Kinesis metrics count, since the last call: (stream, metric, value, unit)."""
+        taken = []
+        for stream in list(self._streams.values()):
+            with stream.lock:
+                counts, stream.counts = stream.counts, Counter()
+            for name, value in counts.items():
+                unit = "Bytes" if name.endswith("Bytes") else "Count"
+                taken.append((stream.name, name, float(value), unit))
+        return taken
 
     def _tell_readers(self) -> None:
         with self._arrival:

@@ -1,0 +1,211 @@
+"""The local cloud, put together in one process: what answers, what runs, and how it all ends.
+
+moto answers what is only kept (S3, the Glue catalogue, IoT's registry, CloudWatch, IAM); everything
+that has to happen is ours. Guarantee: when the process is told to end, it ends every process and
+thread that it started, whatever it was doing.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.awslambda.models import lambda_backends
+from moto.glue.models import glue_backends
+from moto.server import DomainDispatcherApplication, create_backend_app
+
+from local.api import ACCOUNT_ID, REGION, Api, Response, Route, json_response
+from local.cloudformation import CloudFormation
+from local.deployed_functions import DeployedFunctions, describe_from_moto
+from local.deployer import Deployer
+from local.event_source_mapping import EventSourceMappings, Surroundings
+from local.function_resources import FunctionProvider, LayerProvider
+from local.glue import Glue
+from local.mapping_resource import EventSourceMappingProvider, mapping_routes
+from local.metrics import Datum, MetricBuffer
+from local.monitoring_resources import monitoring_providers
+from local.resources import account_providers
+from local.rule_engine import RuleEngine
+from local.spark import submit
+from local.stream_resource import StreamProvider
+from local.streams import Streams
+from local.topic_rules import TopicRuleProvider
+from local.web_server import HOST, WebServer
+
+ACCESS_KEY = "testing"
+_MAX_INVOCATIONS = 32
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CloudSettings:
+    """`folder` takes everything that is written; port 0 is a free one."""
+
+    folder: Path
+    port: int = 0
+    broker_port: int = 0
+    throttling: bool = False
+
+
+class Cloud:
+    """Every part of the local cloud. `start` returns when it answers; `stop` ends all of it."""
+
+    def __init__(self, settings: CloudSettings) -> None:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = WebServer(settings.port, self._answer)
+        self.endpoint = f"http://{HOST}:{self._server.port}"
+        self._clients = cache(partial(local_client, endpoint=self.endpoint))
+        self.streams = Streams(lambda: time.time_ns() // 1_000_000, throttling=settings.throttling)
+        self._metrics = MetricBuffer(self._clients("cloudwatch").put_metric_data)
+        self._executor = ThreadPoolExecutor(_MAX_INVOCATIONS, "invocation")
+        folder = settings.folder
+        functions = lambda_backends[ACCOUNT_ID][REGION]
+        self._functions = DeployedFunctions(
+            describe_from_moto(functions), folder / "functions", self.endpoint, self._metrics.add
+        )
+        self._mappings = EventSourceMappings(
+            Surroundings(
+                kinesis=self.streams,
+                invoke=self._functions.invoke,
+                put_object=self._clients("s3").put_object,
+                add_metrics=self._metrics.add,
+                executor=self._executor,
+                role_arn=self._functions.role_arn,
+            )
+        )
+        self._glue = Glue(
+            self._clients("s3"),
+            self._clients("glue"),
+            glue_backends[ACCOUNT_ID][REGION],
+            partial(submit, endpoint=self.endpoint),
+            folder / "glue",
+        )
+        self._rules = RuleEngine(self.streams, self._clients("s3"))
+        providers = [
+            *account_providers(self._clients),
+            *monitoring_providers(self._clients),
+            *self._glue.providers(),
+            StreamProvider(self.streams),
+            FunctionProvider(self._clients("lambda"), functions, self._functions),
+            LayerProvider(self._clients("lambda")),
+            EventSourceMappingProvider(self._mappings),
+            TopicRuleProvider(self._rules),
+        ]
+        self.cloudformation = CloudFormation(
+            Deployer({one.resource_type: one for one in providers}, utc_now),
+            self._fetch,
+            utc_now,
+        )
+        self._api = Api(
+            {**self.streams.operations(), **self._glue.operations()},
+            [
+                *mapping_routes(self._mappings),
+                *self._functions.routes(),
+                *local_routes(self.status),
+            ],
+            {"cloudformation": self.cloudformation.answer},
+            self._moto,
+        )
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Answer requests from now on."""
+        threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
+        self._metrics.start()
+        threading.Thread(target=self._measure_streams, name="stream-metrics", daemon=True).start()
+
+    def stop(self) -> None:
+        """End every part; each gets its turn even if another fails."""
+        self._ended.set()
+        parts: list[tuple[str, Callable[[], object]]] = [
+            ("mappings", self._mappings.stop),
+            ("functions", self._functions.stop),
+            ("glue", self._glue.stop),
+            ("invocations", partial(self._executor.shutdown, cancel_futures=True)),
+            ("metrics", self._metrics.stop),
+            ("server", self._server.shutdown),
+            ("socket", self._server.server_close),
+        ]
+        for name, stop in parts:
+            try:
+                stop()
+            except Exception:  # noqa: BLE001 - the other parts have to end all the same
+                _log.exception("stopping the %s", name)
+
+    def status(self) -> dict[str, Any]:
+        """What GET /_local/status tells."""
+        return {
+            "ready": True,
+            "mappings": self._mappings.status(),
+            "intake": {},
+            "workflows": self._glue.status(),
+        }
+
+    def _answer(self, environ: Any, start_response: Any) -> Any:
+        return self._api(environ, start_response)
+
+    def _fetch(self, bucket: str, key: str) -> bytes:
+        body: bytes = self._clients("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def _measure_streams(self) -> None:
+        while not self._ended.wait(5):
+            now = time.time()
+            for stream, name, value, unit in self.streams.take_metrics():
+                dimensions = {"StreamName": stream}
+                self._metrics.add(Datum("AWS/Kinesis", name, (value,), now, unit, dimensions))
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def local_client(service: str, *, endpoint: str) -> Any:
+    """A boto3 client of the local cloud for its own parts: what fails, fails at once."""
+    config = Config(retries={"total_max_attempts": 1}, max_pool_connections=_MAX_INVOCATIONS)
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=ACCESS_KEY,
+        config=config,
+    )
+
+
+def local_routes(status: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The local cloud's own pages."""
+    import re
+
+    def show(*_: object) -> Response:
+        return json_response(status())
+
+    return [Route("GET", re.compile("/_local/status"), show)]
+
+
+def serve(settings: CloudSettings) -> None:
+    """Run the local cloud in this process until it is told to end (SIGTERM or Ctrl-C)."""
+    # SAM's translator and moto ask the environment.
+    os.environ["AWS_DEFAULT_REGION"] = REGION
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    cloud = Cloud(settings)
+    cloud.start()
+    _log.info("the local cloud answers at %s", cloud.endpoint)
+    ended.wait()
+    _log.info("the local cloud ends")
+    cloud.stop()
