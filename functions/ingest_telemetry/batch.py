@@ -4,16 +4,17 @@ Everything here depends on the event alone, except the hour in an object's key.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
-import pybase64
+from pybase64 import b64decode
 
 from ingest_telemetry.raw_zone import digest_of
 from telemetry_contract.columns import raw_table, rejected_table
 from telemetry_contract.decoding import decode_record
+from telemetry_contract.fast_path import ProvenReadings, prove
 from telemetry_contract.limits import MICROSECONDS_PER_SECOND, Limits
 from telemetry_contract.parquet import parquet_of
 from telemetry_contract.reading import Reading, interpret
@@ -52,54 +53,60 @@ class ObjectToWrite:
 
 @dataclass(frozen=True, slots=True)
 class Interpreted:
-    """Readings and rejections of a batch; together they hold every element of every record once."""
+    """A batch, split: each element of each record is in exactly one of the three.
 
+    `records` counts what was received. Readings that the fast path proved stay columns.
+    """
+
+    records: int
+    proven: list[ProvenReadings]
     readings: list[Reading]
     rejections: list[Rejection]
 
     @property
+    def accepted(self) -> int:
+        return len(self.readings) + sum(len(proven) for proven in self.proven)
+
+    @property
     def flagged(self) -> int:
-        return sum(1 for reading in self.readings if reading.quality_flags)
+        return sum(1 for reading in self.readings if reading.quality_flags) + sum(
+            proven.flagged for proven in self.proven
+        )
 
     @property
     def rejected_by_reason(self) -> Counter[str]:
         return Counter(rejection.reason.value for rejection in self.rejections)
 
 
-def decode_records(event: KinesisEvent, limits: Limits) -> list[Record | Rejection]:
-    """Every record of the event, its envelope taken off; in the event's order."""
-    return [
-        decode_record(
-            record["eventID"],
-            arrival_time_of(record),
-            pybase64.b64decode(record["kinesis"]["data"]),
-            limits,
-        )
-        for record in event["Records"]
-    ]
+def decode_records(event: KinesisEvent, limits: Limits) -> Iterator[Record | Rejection]:
+    """Every record of the event, its envelope taken off; one at a time, as it is asked for."""
+    for record in event["Records"]:
+        data = b64decode(record["kinesis"]["data"])
+        yield decode_record(record["eventID"], arrival_time_of(record), data, limits)
 
 
-def interpret_payloads(records: Sequence[Record | Rejection], limits: Limits) -> Interpreted:
+def interpret_payloads(records: Iterable[Record | Rejection], limits: Limits) -> Interpreted:
     """Split what the records hold into accepted and rejected."""
+    proven, left = prove(records, limits)
     readings: list[Reading] = []
     rejections: list[Rejection] = []
-    for record in records:
+    for record in left:
         if isinstance(record, Rejection):
             rejections.append(record)
             continue
         accepted, rejected = interpret(record, limits)
         readings += accepted
         rejections += rejected
-    return Interpreted(readings, rejections)
+    return Interpreted(len(left) + sum(map(len, proven)), proven, readings, rejections)
 
 
 def raw_object(
     interpreted: Interpreted, event: KinesisEvent, written_at: datetime
 ) -> ObjectToWrite | None:
     """The object for the raw zone, or None if nothing was accepted."""
-    if not interpreted.readings:
+    if not interpreted.accepted:
         return None
-    body = parquet_of(raw_table(interpreted.readings))
+    body = parquet_of(raw_table(interpreted.readings, interpreted.proven))
     return ObjectToWrite(_key(RAW_PREFIX, event, written_at, body), body)
 
 

@@ -69,8 +69,8 @@ def ingest(
     objects = [written for written in (raw, rejected) if written is not None]
     ages = _ages_milliseconds(event, use.now())
     return Account(
-        records=len(records),
-        accepted=len(interpreted.readings),
+        records=interpreted.records,
+        accepted=interpreted.accepted,
         flagged=interpreted.flagged,
         rejected_by_reason=interpreted.rejected_by_reason,
         bytes_written=sum(len(written.body) for written in objects),

@@ -4,16 +4,18 @@ A record is an envelope if and only if it is a JSON object with the key `payload
 else is the payload itself, put by an SDK producer, and whether it is any good is decided later.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
-import pybase64
+import msgspec
 
 from telemetry_contract.json_text import parse, refuse_deep_nesting, text_of
 from telemetry_contract.limits import Limits
 from telemetry_contract.record import Microseconds, Record
 from telemetry_contract.rejection import ContractViolation, Reason, Rejection
+from telemetry_contract.values import has_surrogates
 
 PAYLOAD_KEY: Final = "payload_b64"
+_PAYLOAD_KEY_BYTES: Final = PAYLOAD_KEY.encode()
 # Only a redrive sets it; the rule does not.
 SUB_SEQUENCE_KEY: Final = "sub_sequence"
 
@@ -22,18 +24,54 @@ _MICROSECONDS_PER_MILLISECOND: Final = 1_000
 _LATEST_BROKER_TIME: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z in milliseconds
 
 
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The envelope as the rule writes it; any other goes the thorough way."""
+
+    payload_b64: bytes
+    topic: str | None = None
+    client_id: str | None = None
+    principal: str | None = None
+    broker_time: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_BROKER_TIME)] | None = None
+    ingest_id: str | None = None
+    trace_id: str | None = None
+
+
+_decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+
+
 def decode_record(
     position: str, arrival_time: Microseconds, data: bytes, limits: Limits
 ) -> Record | Rejection:
     """The record that `data` carries; a rejection if it is too large or a broken envelope."""
-    bare = Record(position, arrival_time, data)
     if len(data) > limits.max_payload_bytes:
+        bare = Record(position, arrival_time, data)
         return Rejection(bare, 0, Reason.TOO_LARGE, f"{len(data)} bytes", data)
+    if _PAYLOAD_KEY_BYTES in data:
+        try:
+            rule = _decode_envelope(data)
+        except (msgspec.MsgspecError, UnicodeError):
+            return _decode_thoroughly(Record(position, arrival_time, data), limits)
+        return Record(
+            position,
+            arrival_time,
+            rule.payload_b64,
+            rule.ingest_id,
+            None if rule.broker_time is None else rule.broker_time * _MICROSECONDS_PER_MILLISECOND,
+            rule.client_id,
+            rule.principal,
+            rule.topic,
+        )
+    bare = Record(position, arrival_time, data)
+    # Without the key in plain sight only an escaped one could make it an envelope.
+    return _decode_thoroughly(bare, limits) if b"\\" in data else bare
+
+
+def _decode_thoroughly(bare: Record, limits: Limits) -> Record | Rejection:
     try:
-        envelope = _envelope_in(data, limits)
+        envelope = _envelope_in(bare.payload, limits)
         return bare if envelope is None else _open_envelope(bare, envelope)
     except ContractViolation as violation:
-        return Rejection(bare, 0, violation.reason, violation.detail, data)
+        return Rejection(bare, 0, violation.reason, violation.detail, bare.payload)
 
 
 def _envelope_in(data: bytes, limits: Limits) -> dict[str, object] | None:
@@ -51,8 +89,8 @@ def _open_envelope(bare: Record, envelope: dict[str, object]) -> Record:
     if not isinstance(encoded, str):
         raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not text")
     try:
-        payload = pybase64.b64decode(encoded, validate=True)
-    except ValueError:
+        payload = msgspec.convert(encoded, bytes)
+    except msgspec.ValidationError:
         raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{PAYLOAD_KEY} is not base64") from None
     return Record(
         bare.position,
@@ -71,8 +109,8 @@ def _text(envelope: dict[str, object], key: str) -> str | None:
     value = envelope.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or not value.isprintable():
-        raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{key} is not printable text")
+    if not isinstance(value, str) or has_surrogates(value):
+        raise ContractViolation(Reason.MALFORMED_ENVELOPE, f"{key} is not text")
     return value
 
 

@@ -22,7 +22,12 @@ def event_id_of(device_id: str, payload: bytes, delivery_id: str | None = None) 
     hashed = hash_prefix(device_id)
     if delivery_id is not None:
         hashed += hash_prefix(delivery_id)
-    return blake2b(hashed + payload, digest_size=_DIGEST_BYTES).hexdigest()
+    return hash_of(hashed + payload)
+
+
+def hash_of(hashed: bytes) -> str:
+    """The id of a reading's prefixes and payload, joined."""
+    return blake2b(hashed, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def hash_prefix(text: str) -> bytes:
