@@ -70,8 +70,9 @@ def _to_send(findings: Findings) -> list[str]:
 def _sent(findings: Findings) -> list[str]:
     return [
         f"Sent {findings.sent_rows:,} rejected rows and {findings.sent_records:,} failed records "
-        f"to the function, which accepted {findings.accepted_by_function:,} readings and rejected "
-        f"{findings.rejected_by_function:,}; put {findings.sent_messages:,} messages on the stream.",
+        f"to the function, which accepted {findings.accepted_by_function:,} readings and "
+        f"rejected {findings.rejected_by_function:,}.",
+        f"Put {findings.sent_messages:,} undelivered messages on the stream.",
         "Both zones keep what was sent, and another run would find it again. That does no harm: "
         "the curated zone holds each event id once.",
     ]

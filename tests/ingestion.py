@@ -80,6 +80,7 @@ class Ingested:
     answer: dict[str, Any]
     accepted: list[Row]
     rejected: list[Row]
+    rejected_objects: dict[str, bytes]
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
@@ -113,7 +114,7 @@ def ingest(event: dict[str, Any], **limits: Any) -> Ingested:
         )
     finally:
         vars(handler)["COLLABORATORS"] = wired
-    return Ingested(answer, raw.rows(), rejected.rows())
+    return Ingested(answer, raw.rows(), rejected.rows(), rejected.objects)
 
 
 def event_of(datas: Sequence[bytes], arrival: datetime = NOW) -> dict[str, Any]:
