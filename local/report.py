@@ -57,7 +57,7 @@ FROM readings GROUP BY device_id ORDER BY readings DESC, device_id LIMIT 10""",
     ),
     Question(
         "Where each device was last",
-        """SELECT device_id, max(event_time) AS last_seen,
+        """SELECT device_id, strftime(max(event_time), '%Y-%m-%d %H:%M:%S') AS last_seen,
        arg_max(latitude, event_time) AS latitude, arg_max(longitude, event_time) AS longitude,
        arg_max(status, event_time) AS status
 FROM readings WHERE latitude IS NOT NULL GROUP BY device_id ORDER BY device_id LIMIT 10""",
