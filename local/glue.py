@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import boto3
 from moto.glue.exceptions import EntityNotFoundException
 from moto.glue.models import glue_backends
 
@@ -107,16 +106,11 @@ class Glue:
         return {}
 
 
-def local_glue(endpoint: str, folder: Path) -> Glue:
+def local_glue(client: Callable[[str], Any], endpoint: str, folder: Path) -> Glue:
     """Glue as the local cloud at `endpoint` has it: real Spark, the process's own catalogue.
 
-    Job scripts and logs are kept under `folder`.
+    `client` gives a boto3 client by its service's name; job scripts and logs go to `folder`.
     """
-    session: Any = boto3.Session("testing", "testing", region_name=REGION)
-
-    def client(service: str) -> Any:
-        return session.client(service, endpoint_url=endpoint)
-
     return Glue(
         client("s3"),
         client("glue"),

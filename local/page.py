@@ -3,6 +3,7 @@
 from html import escape
 from pathlib import Path
 
+# Its colours: https://jfly.uni-koeln.de/color/
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
