@@ -108,8 +108,8 @@ class Connection:
 
         Waits while as many messages as the broker allows are unacknowledged.
         """
-        # PySlots: one per message in flight, given back by the callback below.
-        self._slots.acquire()  # noqa: SIM115 - released in another thread
+        # One slot for each message in flight, given back by the callback below.
+        self._slots.acquire()
         packet = mqtt5.PublishPacket(topic=topic, payload=payload, qos=mqtt5.QoS.AT_LEAST_ONCE)
 
         def done(future: Future[Any]) -> None:

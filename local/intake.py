@@ -241,7 +241,7 @@ class Intake:
             self._engine.handle(
                 Inbound(message.topic, message.payload, publisher.client_id, publisher.principal)
             )
-        except Exception:  # noqa: BLE001 - a bug of ours: the message stays unacknowledged and comes again
+        except Exception:  # noqa: BLE001 - our bug: the message stays unacknowledged, comes again
             self._errors += 1
             _log.exception("a message on %s could not be handled", message.topic)
             return
