@@ -140,10 +140,7 @@ class Api:
                 return None
             return _run_operation(target, operation, _body(environ))
         if service_answer := self._services.get(_signed_for(environ)):
-            try:
-                return service_answer(_body(environ))
-            except Exception:  # noqa: BLE001 - a bug of ours must reach the client as a fault
-                return _internal_failure(_signed_for(environ), {})
+            return service_answer(_body(environ))
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
         for route in self._routes:
             if route.method in ("*", method) and (match := route.path.fullmatch(path)):

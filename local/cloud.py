@@ -7,6 +7,7 @@ thread that it started, whatever it was doing.
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -21,22 +22,26 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from moto.awslambda.models import lambda_backends
-from moto.glue.models import glue_backends
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCOUNT_ID, REGION, Api, Response, Route, json_response
+from local.certificates import authority
 from local.cloudformation import CloudFormation
+from local.dashboard import Dashboards, stored_data
 from local.deployed_functions import DeployedFunctions, describe_from_moto
 from local.deployer import Deployer
 from local.event_source_mapping import EventSourceMappings, Surroundings
 from local.function_resources import FunctionProvider, LayerProvider
-from local.glue import Glue
+from local.glue import local_glue
+from local.intake import Intake
+from local.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.mapping_resource import EventSourceMappingProvider, mapping_routes
 from local.metrics import Datum, MetricBuffer
 from local.monitoring_resources import monitoring_providers
 from local.resources import account_providers
 from local.rule_engine import RuleEngine
-from local.spark import submit
+from local.spark import cache_folder
 from local.stream_resource import StreamProvider
 from local.streams import Streams
 from local.topic_rules import TopicRuleProvider
@@ -63,7 +68,6 @@ class Cloud:
 
     def __init__(self, settings: CloudSettings) -> None:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = WebServer(settings.port, self._answer)
         self.endpoint = f"http://{HOST}:{self._server.port}"
         self._clients = cache(partial(local_client, endpoint=self.endpoint))
@@ -85,14 +89,22 @@ class Cloud:
                 role_arn=self._functions.role_arn,
             )
         )
-        self._glue = Glue(
-            self._clients("s3"),
-            self._clients("glue"),
-            glue_backends[ACCOUNT_ID][REGION],
-            partial(submit, endpoint=self.endpoint),
-            folder / "glue",
-        )
+        self._glue = local_glue(self._clients, self.endpoint, folder / "glue")
         self._rules = RuleEngine(self.streams, self._clients("s3"))
+        issuer = authority()
+        registry = IotRegistry(issuer, iot_backend())
+        self._intake = Intake(
+            folder=folder / "intake",
+            cache=cache_folder(),
+            engine=self._rules,
+            authority=issuer,
+            registrations=registry.registrations,
+            add_metrics=self._metrics.add,
+            port=settings.broker_port,
+        )
+        self.dashboards = Dashboards(
+            self._clients("cloudwatch"), stored_data(cloudwatch_backends[ACCOUNT_ID][REGION])
+        )
         providers = [
             *account_providers(self._clients),
             *monitoring_providers(self._clients),
@@ -101,7 +113,8 @@ class Cloud:
             FunctionProvider(self._clients("lambda"), functions, self._functions),
             LayerProvider(self._clients("lambda")),
             EventSourceMappingProvider(self._mappings),
-            TopicRuleProvider(self._rules),
+            TopicRuleProvider(self._rules, registry),
+            PolicyProvider(iot_backend(), self._intake.reload_access),
         ]
         self.cloudformation = CloudFormation(
             Deployer({one.resource_type: one for one in providers}, utc_now),
@@ -113,23 +126,33 @@ class Cloud:
             [
                 *mapping_routes(self._mappings),
                 *self._functions.routes(),
+                *self.dashboards.routes(),
                 *local_routes(self.status),
             ],
             {"cloudformation": self.cloudformation.answer},
-            self._moto,
+            IotApi(
+                registry,
+                DomainDispatcherApplication(create_backend_app),
+                self._intake.reload_access,
+                lambda: self._intake.endpoint,
+            ),
         )
         self._ended = threading.Event()
+        self._ready = False
 
     def start(self) -> None:
-        """Answer requests from now on."""
+        """Answer requests from now on; NoBroker or BrokerError if there can't be an intake."""
         threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
         self._metrics.start()
         threading.Thread(target=self._measure_streams, name="stream-metrics", daemon=True).start()
+        self._intake.start()
+        self._ready = True
 
     def stop(self) -> None:
         """End every part; each gets its turn even if another fails."""
         self._ended.set()
         parts: list[tuple[str, Callable[[], object]]] = [
+            ("intake", self._intake.stop),
             ("mappings", self._mappings.stop),
             ("functions", self._functions.stop),
             ("glue", self._glue.stop),
@@ -147,9 +170,9 @@ class Cloud:
     def status(self) -> dict[str, Any]:
         """What GET /_local/status tells."""
         return {
-            "ready": True,
+            "ready": self._ready,
             "mappings": self._mappings.status(),
-            "intake": {},
+            "intake": dict(self._intake.status()),
             "workflows": self._glue.status(),
         }
 
@@ -188,7 +211,6 @@ def local_client(service: str, *, endpoint: str) -> Any:
 
 def local_routes(status: Callable[[], dict[str, Any]]) -> list[Route]:
     """The local cloud's own pages."""
-    import re
 
     def show(*_: object) -> Response:
         return json_response(status())

@@ -25,6 +25,8 @@ NO_CHANGES: Final = (
     "Submit different information to create a change set."
 )
 
+_PATIENCE_SECONDS: Final = 3.0
+
 # A bucket and a key: https://host/bucket/key, whatever the host.
 FetchObject = Callable[[str, str], bytes]
 
@@ -96,7 +98,9 @@ class CloudFormation:
         if kind == "CREATE":
             if stack and stack.status != "REVIEW_IN_PROGRESS":
                 raise validation_error(f"Stack [{name}] already exists")
-            stack = stack or self._new_stack(name)
+            if stack is None:
+                stack = self._new_stack(name)
+                self._deployer.begin(stack)
         elif kind != "UPDATE":
             raise validation_error(f"ChangeSetType {kind} is neither CREATE nor UPDATE")
         elif stack is None:
@@ -352,6 +356,8 @@ class CloudFormation:
         thread = threading.Thread(target=work, name="deployment", daemon=True)
         self._threads.append(thread)
         thread.start()
+        # What is done by then is seen as done at the first look: SAM's next one is 15 s later.
+        thread.join(_PATIENCE_SECONDS)
 
 
 def _plain(name_or_id: str) -> str:

@@ -41,6 +41,10 @@ class Deployer:
         self._providers = providers
         self._clock = clock
 
+    def begin(self, stack: Stack) -> None:
+        """Write the first event of a stack of which only a change set exists."""
+        self._set_status(stack, "REVIEW_IN_PROGRESS", "User Initiated")
+
     def check(self, template: Template) -> None:
         """ApiError naming every resource type and property that the local cloud does not have."""
         problems = []

@@ -3,17 +3,20 @@
 https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
-import botocore.session
-from botocore.model import ServiceModel
+from moto.core.model import ServiceModel
+from moto.core.utils import get_service_model
 from moto.core.serialize import QuerySerializer
 
 from local.api import ApiError, Response
+
+_log = logging.getLogger(__name__)
 
 QueryOperation = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -24,7 +27,7 @@ class QueryApi:
     def __init__(self, service: str, operations: Mapping[str, QueryOperation]) -> None:
         self._service = service
         self._operations = operations
-        self._model: ServiceModel = botocore.session.get_session().get_service_model(service)
+        self._model: ServiceModel = get_service_model(service)
 
     def answer(self, body: bytes) -> Response:
         """One call; an ApiError becomes the protocol's error."""
@@ -33,9 +36,14 @@ class QueryApi:
         form.pop("Version", None)
         try:
             result = self._operation(action)(_unflattened(form))
+            serialized = QuerySerializer(self._model.operation_model(action)).serialize(result)
         except ApiError as error:
             return self._refusal(error)
-        serialized = QuerySerializer(self._model.operation_model(action)).serialize(result)
+        except Exception:  # noqa: BLE001 - a bug of ours must reach the client as a fault
+            _log.exception("the local cloud failed in %s %s", self._service, action)
+            return self._refusal(
+                ApiError("InternalFailure", f"{action}: see the local cloud's log", 500)
+            )
         return Response(200, {"Content-Type": "text/xml"}, serialized["body"].encode())
 
     def _operation(self, action: str) -> QueryOperation:
