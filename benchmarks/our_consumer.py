@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.object_store import ObjectStore
+from benchmarks.records import ARRIVAL
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -66,6 +67,7 @@ class OurConsumer:
             handler.COLLABORATORS,
             raw_zone=Zone(client, "raw-zone", lambda _key, _error: None),
             rejected_zone=Zone(client, "rejected-zone", lambda _key, _error: None),
+            now=lambda: ARRIVAL,
         )
         self.accepted = self.rejected = 0
 
