@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from local.api import ACCOUNT_ID, REGION, ApiError, Response
+from local.deployer import Deployer
 from local.query_api import QueryApi, QueryOperation
 from local.stack import Stack, Wanted, described, described_resources, new_stack_id
-from local.deployer import Deployer
 from local.template import Template, expand, parameter_values, parse, validation_error
 
 NO_CHANGES: Final = (

@@ -11,8 +11,8 @@ from uuid import uuid4
 from xml.sax.saxutils import escape
 
 from moto.core.model import ServiceModel
-from moto.core.utils import get_service_model
 from moto.core.serialize import QuerySerializer
+from moto.core.utils import get_service_model
 
 from local.api import ApiError, Response
 
