@@ -230,7 +230,7 @@ class RuleEngine:
     def _put_record(
         self, rule: Rule, action: KinesisAction, message: Evaluation, output: bytes
     ) -> dict[str, str] | None:
-        """None when the stream has acknowledged, else the failure as the error action reports it."""
+        """None when the stream has acknowledged, else the failure for the error action."""
         stream = ""
         try:
             stream = action.stream_name.render(message)
@@ -269,7 +269,7 @@ class RuleEngine:
             bucket, key = action.bucket_name.render(message), action.key.render(message)
             body = json.dumps(record).encode()
             self._call(lambda: self._s3.put_object(Bucket=bucket, Key=key, Body=body))
-        except Exception:  # the message is lost here as it is on AWS: counted, logged, alarmed
+        except Exception:  # noqa: BLE001 - lost as it is on AWS: counted, logged, alarmed
             _log.exception("rule %s: the error action failed, a message is lost", rule.name)
             self._count("lost")
             self._measure("ErrorActionFailure", rule.name)
@@ -282,7 +282,7 @@ class RuleEngine:
         for attempt in range(1, self._retry.attempts + 1):
             try:
                 call()
-            except Exception as error:  # noqa: BLE001 - what isn't transient is raised again
+            except Exception as error:
                 if attempt == self._retry.attempts or not _is_transient(error):
                     raise
                 self._sleep(wait)

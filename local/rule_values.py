@@ -18,6 +18,8 @@ class Undefined:
 
 UNDEFINED: Final = Undefined()
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 # AWS converts exactly these strings to numbers ("To Decimal" in the page above).
 _DECIMAL = re.compile(r"-?\d+(\.\d+)?(E-?\d+)?", re.IGNORECASE)
 
@@ -58,7 +60,7 @@ def whole(value: float) -> int | float:
 
 def to_json(value: Any) -> str:
     """`value` as compact JSON; members that are Undefined are left out."""
-    return json.dumps(_defined(value), separators=(",", ":"), ensure_ascii=False)
+    return _encode(_defined(value))
 
 
 def _defined(value: Any) -> Any:
