@@ -1,4 +1,4 @@
-"""Takes out of an artifact what it does not need: Lambda's limit is 250 MB, function and layers together.
+"""Takes out of an artifact what it does not need; Lambda takes 250 MB with the layers.
 
 Guarantee: everything that the consumer loads, or may load, stays. A pattern that matches nothing
 ends the build: a new release has moved something, and someone should look again.

@@ -1,4 +1,4 @@
-"""The template as CloudFormation sees it: SAM's resources expanded, offline, by SAM's own translator.
+"""The template as CloudFormation sees it: expanded, offline, by SAM's own translator.
 
 `sam validate --lint` reports nothing about resources that SAM generates (a batch size of 50,000
 passes), so cfn-lint and the tests look at this expansion.
@@ -16,7 +16,9 @@ from cfnlint.decode import cfn_yaml
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-TEMPLATE = Path(__file__).parents[2] / "template.yaml"
+ROOT = Path(__file__).parents[2]
+TEMPLATE = ROOT / "template.yaml"
+
 _REGION = "us-east-1"  # the translator asks for a partition; nothing of it is left in the result
 
 

@@ -1,0 +1,223 @@
+"""The template and the code say the same: variables, arguments, prefixes, columns, metrics."""
+
+import ast
+import dataclasses
+import re
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from ingest_telemetry.metrics import REASON_DIMENSION, Metric
+from ingest_telemetry.settings import Settings
+from telemetry_contract import decoding
+from telemetry_contract.raw_schema import RAW_SCHEMA, REJECTED_SCHEMA
+from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
+from tests.template.conftest import MakeStack
+from tests.template.expand import ROOT
+
+JOB_SCRIPT = ROOT / "glue" / "curate_telemetry.py"
+
+# For tests and replays, never for the schedule.
+ARGUMENTS_OF_A_SINGLE_RUN = {"--run_id", "--now"}
+
+# https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html
+ARGUMENTS_OF_GLUE = {
+    "--conf",
+    "--custom-logGroup-prefix",
+    "--datalake-formats",
+    "--enable-auto-scaling",
+    "--enable-continuous-cloudwatch-log",
+    "--enable-metrics",
+    "--enable-observability-metrics",
+    "--job-bookmark-option",
+    "--job-language",
+}
+
+_ATHENA_TYPES = {
+    pa.string(): "string",
+    pa.binary(): "binary",
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.bool_(): "boolean",
+    pa.timestamp("us", "UTC"): "timestamp",
+}
+
+
+def environment(stack: dict[str, Any]) -> dict[str, str]:
+    variables: dict[str, str] = stack["IngestTelemetryFunction"]["Properties"]["Environment"][
+        "Variables"
+    ]
+    return variables
+
+
+def job_arguments(stack: dict[str, Any]) -> dict[str, str]:
+    arguments: dict[str, str] = stack["CurateTelemetryJob"]["Properties"]["DefaultArguments"]
+    return arguments
+
+
+def constant_of_job(name: str) -> Any:
+    """A literal of the job's script, read without importing Spark."""
+    for node in ast.parse(JOB_SCRIPT.read_text()).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
+            return ast.literal_eval(node.value)
+    raise LookupError(name)
+
+
+def test_variables_of_the_function_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
+    fields = {field.name.upper() for field in dataclasses.fields(Settings)}
+    assert set(environment(stack)) == fields
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"IdentityMismatchPolicy": "flag", "MissingTimestampPolicy": "arrival_time"},
+        {"EarliestEventTime": "2020-02-29T12:00:00Z", "EndpointUrl": "http://localhost:5000"},
+    ],
+)
+def test_settings_accept_what_the_template_gives_them(
+    make_stack: MakeStack, parameters: dict[str, str]
+) -> None:
+    Settings.from_environment(environment(make_stack(**parameters)))
+
+
+@pytest.mark.parametrize("parameter", ["IdentityMismatchPolicy", "MissingTimestampPolicy"])
+def test_settings_accept_every_value_that_a_policy_parameter_allows(
+    template: dict[str, Any], make_stack: MakeStack, parameter: str
+) -> None:
+    for value in template["Parameters"][parameter]["AllowedValues"]:
+        Settings.from_environment(environment(make_stack(**{parameter: value})))
+
+
+def test_variables_fit_into_what_lambda_takes(stack: dict[str, Any]) -> None:
+    assert sum(len(name) + len(str(value)) for name, value in environment(stack).items()) < 4096
+
+
+def test_handler_exists_where_the_template_says(stack: dict[str, Any]) -> None:
+    package, module, function = stack["IngestTelemetryFunction"]["Properties"]["Handler"].split(".")
+    path = ROOT / "functions" / package / f"{module}.py"
+    defined = {
+        node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)
+    }
+    assert function in defined
+
+
+def test_job_is_given_the_arguments_that_its_script_declares(stack: dict[str, Any]) -> None:
+    declared = {
+        node.args[0].value
+        for node in ast.walk(ast.parse(JOB_SCRIPT.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "add_argument"
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert set(job_arguments(stack)) - ARGUMENTS_OF_GLUE == declared - ARGUMENTS_OF_A_SINGLE_RUN
+    assert set(job_arguments(stack)) >= ARGUMENTS_OF_GLUE
+
+
+def test_raw_prefix_is_the_contract_s_everywhere(stack: dict[str, Any]) -> None:
+    assert job_arguments(stack)["--raw_prefix"] == RAW_PREFIX
+    (target,) = stack["RawZoneCrawler"]["Properties"]["Targets"]["S3Targets"]
+    assert target["Path"] == f"s3://RawZoneBucket/{RAW_PREFIX}"
+
+
+def test_rejected_table_lies_where_rejected_records_do(stack: dict[str, Any]) -> None:
+    table = stack["RejectedDataTable"]["Properties"]["TableInput"]
+    location = f"s3://RejectedZoneBucket/{REJECTED_PREFIX}"
+    assert table["StorageDescriptor"]["Location"] == location
+    folder = "ingest_date=${ingest_date}/ingest_hour=${ingest_hour}"
+    assert table["Parameters"]["storage.location.template"] == location + folder
+    assert [key["Name"] for key in table["PartitionKeys"]] == ["ingest_date", "ingest_hour"]
+
+
+def test_rejected_table_has_the_columns_of_the_rejected_schema(stack: dict[str, Any]) -> None:
+    table = stack["RejectedDataTable"]["Properties"]["TableInput"]
+    columns = [(each["Name"], each["Type"]) for each in table["StorageDescriptor"]["Columns"]]
+    assert columns == [(field.name, _ATHENA_TYPES[field.type]) for field in REJECTED_SCHEMA]
+
+
+def test_rule_names_what_the_contract_reads(stack: dict[str, Any]) -> None:
+    sql = stack["TelemetryRule"]["Properties"]["TopicRulePayload"]["Sql"]
+    selected = set(re.findall(r" AS (\w+)", sql))
+    broker_columns = {"ingest_id", "broker_time", "client_id", "principal", "topic"}
+    assert selected - {"trace_id"} == {decoding.PAYLOAD_KEY, *broker_columns}
+    assert broker_columns <= set(RAW_SCHEMA.names)
+
+
+def own_metrics(stack: dict[str, Any], namespace: str) -> dict[str, str]:
+    """Metrics that the stack makes of the job's account: name -> where in the account."""
+    return {
+        transformation["MetricName"]: transformation["MetricValue"]
+        for each in stack.values()
+        if each["Type"] == "AWS::Logs::MetricFilter"
+        for transformation in each["Properties"]["MetricTransformations"]
+        if transformation["MetricNamespace"] == namespace
+    }
+
+
+def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
+    namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
+    emitted = set(Metric) | set(own_metrics(stack, namespace))
+    watched = set()
+    for resource in stack.values():
+        if resource["Type"] != "AWS::CloudWatch::Alarm":
+            continue
+        properties = resource["Properties"]
+        single = [properties] if "MetricName" in properties else []
+        several = [
+            each["MetricStat"]["Metric"]
+            for each in properties.get("Metrics", [])
+            if "MetricStat" in each
+        ]
+        watched |= {
+            each["MetricName"] for each in single + several if each["Namespace"] == namespace
+        }
+    assert {"ReadingsRejected", "ObjectsSetAside", "CurationRuns"} <= watched
+    assert watched <= emitted
+
+
+def test_metrics_of_a_run_are_figures_of_its_account(stack: dict[str, Any]) -> None:
+    namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
+    account = [column.split()[0] for column in constant_of_job("ACCOUNT_COLUMNS").split(", ")]
+    values = set(own_metrics(stack, namespace).values()) - {"1"}
+    assert values == {
+        f"$.account.{name}"
+        for name in ("seconds", "curated", "duplicates", "dropped", "late", "objects_set_aside")
+    }
+    assert {value.removeprefix("$.account.") for value in values} <= set(account)
+    assert 'print(json.dumps({"account":' in JOB_SCRIPT.read_text()
+
+
+def test_rejections_are_searched_by_the_dimension_that_counts_them(stack: dict[str, Any]) -> None:
+    body = stack["PipelineDashboard"]["Properties"]["DashboardBody"]
+    namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
+    assert f"{{{namespace},service,{REASON_DIMENSION}}}" in body
+    assert Metric.READINGS_REJECTED in body
+
+
+TABLES_OF_THE_JOB = {
+    "readings": set(constant_of_job("READINGS_COLUMNS")) | set(constant_of_job("DERIVED_COLUMNS")),
+    "curation_runs": {each.split()[0] for each in constant_of_job("ACCOUNT_COLUMNS").split(", ")},
+    "curation_ledger": {each.split()[0] for each in constant_of_job("LEDGER_COLUMNS").split(", ")},
+    "rejected_data": {*REJECTED_SCHEMA.names, "ingest_date", "ingest_hour"},
+}
+
+
+def test_saved_queries_name_tables_and_columns_that_exist(stack: dict[str, Any]) -> None:
+    queries = [each for each in stack.values() if each["Type"] == "AWS::Athena::NamedQuery"]
+    assert len(queries) >= 5
+    for query in queries:
+        parsed = sqlglot.parse_one(query["Properties"]["QueryString"], read="athena")
+        (table,) = {each.name for each in parsed.find_all(exp.Table)}
+        own_names = {each.alias for each in parsed.find_all(exp.Alias)}
+        own_names |= {name for each in parsed.find_all(exp.TableAlias) for name in each.columns}
+        own_names |= {
+            column.name for each in parsed.find_all(exp.TableAlias) for column in each.columns
+        }
+        columns = {each.name for each in parsed.find_all(exp.Column)}
+        assert columns - own_names <= TABLES_OF_THE_JOB[table], query["Properties"]["Name"]

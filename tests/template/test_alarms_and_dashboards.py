@@ -1,0 +1,199 @@
+"""Every alarm reaches someone who finds it in the runbook; every dashboard can be drawn."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from ingest_telemetry.metrics import Metric
+from tests.template.expand import ROOT
+
+RUNBOOK = ROOT / "docs" / "operations.md"
+DASHBOARDS = ("PipelineDashboard", "OperationsDashboard")
+
+GRID_WIDTH = 24
+MOST_WIDGETS = 12
+
+
+def alarms(stack: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: each["Properties"]
+        for name, each in stack.items()
+        if each["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def event_rules(stack: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: each["Properties"]
+        for name, each in stack.items()
+        if each["Type"] == "AWS::Events::Rule"
+    }
+
+
+def body(stack: dict[str, Any], dashboard: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(stack[dashboard]["Properties"]["DashboardBody"])
+    return parsed
+
+
+def widgets(stack: dict[str, Any], dashboard: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = body(stack, dashboard)["widgets"]
+    return found
+
+
+def test_every_alarm_tells_the_topic_when_it_goes_off_and_when_it_ends(
+    stack: dict[str, Any],
+) -> None:
+    assert alarms(stack)
+    for name, alarm in alarms(stack).items():
+        assert alarm["AlarmActions"] == ["AlarmTopic"], name
+        assert alarm["OKActions"] == ["AlarmTopic"], name
+        assert alarm["AlarmDescription"], name
+        assert alarm["TreatMissingData"] in ("notBreaching", "breaching"), name
+
+
+def test_failed_runs_tell_the_topic(stack: dict[str, Any]) -> None:
+    rules = event_rules(stack)
+    watched = {
+        (detail_type, state)
+        for rule in rules.values()
+        for detail_type in rule["EventPattern"]["detail-type"]
+        for state in rule["EventPattern"]["detail"]["state"]
+    }
+    assert watched == {
+        ("Glue Job State Change", "FAILED"),
+        ("Glue Job State Change", "STOPPED"),
+        ("Glue Job State Change", "TIMEOUT"),
+        ("Glue Crawler State Change", "Failed"),
+    }
+    for rule in rules.values():
+        assert [target["Arn"] for target in rule["Targets"]] == ["AlarmTopic"]
+
+
+def test_runbook_has_one_entry_per_alarm(stack: dict[str, Any]) -> None:
+    headings = re.findall(r"^### `(\w+)`$", RUNBOOK.read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted([*alarms(stack), *event_rules(stack)])
+
+
+def test_runbook_entries_say_what_it_means_what_to_look_at_and_what_to_do() -> None:
+    for entry in re.split(r"^### ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]:
+        for part in ("**Means**", "**Look**", "**Do**"):
+            assert part in entry, entry.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "metric"),
+    [
+        ("AWS/Lambda", "IteratorAge"),
+        ("AWS/Lambda", "Errors"),
+        ("AWS/Lambda", "Throttles"),
+        ("AWS/Lambda", "OnFailureDestinationDeliveredEventCount"),
+        ("AWS/Lambda", "DroppedEventCount"),
+        ("AWS/IoT", "ParseError"),
+        ("AWS/IoT", "RuleExecutionThrottled"),
+        ("AWS/IoT", "ErrorActionFailure"),
+        ("AWS/IoT", "ErrorActionSuccess"),
+        ("AWS/Kinesis", "WriteProvisionedThroughputExceeded"),
+        ("TelemetryLake/lake", "ReadingsRejected"),
+        ("TelemetryLake/lake", "ObjectsSetAside"),
+        ("TelemetryLake/lake", "CurationRuns"),
+    ],
+)
+def test_loss_and_delay_are_watched(stack: dict[str, Any], namespace: str, metric: str) -> None:
+    watched = {
+        (each["Namespace"], each["MetricName"])
+        for alarm in alarms(stack).values()
+        for each in (
+            [alarm]
+            if "MetricName" in alarm
+            else [one["MetricStat"]["Metric"] for one in alarm["Metrics"] if "MetricStat" in one]
+        )
+    }
+    assert (namespace, metric) in watched
+
+
+def test_alarms_look_back_no_further_than_cloudwatch_lets_them(stack: dict[str, Any]) -> None:
+    # A day with periods below an hour, a week with longer ones.
+    for name, alarm in alarms(stack).items():
+        periods = [alarm["Period"]] if "Period" in alarm else []
+        for each in alarm.get("Metrics", []):
+            periods += [each["Period"]] if "Period" in each else []
+            periods += [each["MetricStat"]["Period"]] if "MetricStat" in each else []
+        assert len(set(periods)) == 1, name
+        limit = 7 * 86_400 if periods[0] >= 3_600 else 86_400
+        assert periods[0] * alarm["EvaluationPeriods"] <= limit, name
+
+
+def test_alarms_over_several_metrics_return_one(stack: dict[str, Any]) -> None:
+    for name, alarm in alarms(stack).items():
+        returned = [each for each in alarm.get("Metrics", []) if each.get("ReturnData", True)]
+        assert len(returned) == ("Metrics" in alarm), name
+        ids = {each["Id"] for each in alarm.get("Metrics", [])}
+        for each in returned:
+            if not each["Expression"].startswith("SELECT"):
+                used = set(re.findall(r"\b[a-z]\w*\b", each["Expression"]))
+                assert used == ids - {each["Id"]}, name
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
+def test_dashboard_fits_the_grid(stack: dict[str, Any], dashboard: str) -> None:
+    found = widgets(stack, dashboard)
+    assert 0 < len(found) <= MOST_WIDGETS
+    cells = [
+        (x, y)
+        for each in found
+        for x in range(each["x"], each["x"] + each["width"])
+        for y in range(each["y"], each["y"] + each["height"])
+    ]
+    assert len(cells) == len(set(cells)), "widgets overlap"
+    assert max(x for x, _ in cells) < GRID_WIDTH
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
+def test_metric_widgets_say_where_and_what(stack: dict[str, Any], dashboard: str) -> None:
+    for widget in widgets(stack, dashboard):
+        properties = widget["properties"]
+        assert properties["title"]
+        if widget["type"] == "metric":
+            assert properties["region"] == "THE-REGION"
+            assert properties["view"] in ("timeSeries", "singleValue")
+            assert properties["period"] % 60 == 0
+            assert properties["metrics"]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
+def test_widgets_draw_metrics_that_someone_emits(stack: dict[str, Any], dashboard: str) -> None:
+    filters = {
+        transformation["MetricName"]
+        for each in stack.values()
+        if each["Type"] == "AWS::Logs::MetricFilter"
+        for transformation in each["Properties"]["MetricTransformations"]
+    }
+    drawn = [
+        metric
+        for widget in widgets(stack, dashboard)
+        for metric in widget["properties"].get("metrics", [])
+        if isinstance(metric[0], str)
+    ]
+    assert drawn
+    for namespace, name, *dimensions in drawn:
+        labels = [each for each in dimensions if isinstance(each, str)]
+        if namespace != "TelemetryLake/lake":
+            assert namespace in ("AWS/IoT", "AWS/Kinesis", "AWS/Lambda")
+            continue
+        if name in filters:
+            assert labels == []
+        else:
+            assert name in set(Metric)
+            assert labels == ["service", "ingest_telemetry"]
+
+
+def test_every_metric_of_ours_is_drawn(stack: dict[str, Any]) -> None:
+    text = "".join(stack[each]["Properties"]["DashboardBody"] for each in DASHBOARDS)
+    assert [metric for metric in Metric if f'"{metric}"' not in text] == []
+
+
+def test_operations_dashboard_shows_every_alarm(stack: dict[str, Any]) -> None:
+    (widget,) = [each for each in widgets(stack, "OperationsDashboard") if each["type"] == "alarm"]
+    assert widget["properties"]["alarms"] == [f"{name}.Arn" for name in alarms(stack)]

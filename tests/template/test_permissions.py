@@ -1,0 +1,324 @@
+"""Roles: what the code and the services behind it call is allowed, and nothing else is.
+
+No emulator enforces any of it; on AWS each of these would be an AccessDenied, or a door left open.
+"""
+
+import re
+from typing import Any
+
+import pytest
+
+from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
+from tests.template.conftest import KEY_ARN, MakeStack
+from tests.template.expand import ROOT, TEMPLATE
+from tests.template.statements import listed, operations_called, permissions
+
+# Whose role runs which code.
+CODE = {
+    "IngestTelemetryRole": ROOT / "functions" / "ingest_telemetry",
+    "CurateTelemetryRole": ROOT / "glue",
+}
+
+# A call that is not listed here fails the test below: say which permission it needs.
+ACTION_OF_OPERATION = {
+    ("s3", "put_object"): "s3:PutObject",
+    ("s3", "get_object"): "s3:GetObject",
+    ("s3", "head_object"): "s3:GetObject",
+    ("s3", "list_objects_v2"): "s3:ListBucket",
+}
+
+# What a role allows although no code of ours calls it, and who does.
+BESIDES = {
+    "TelemetryRuleRole": {
+        "kinesis:PutRecord": "the rule's action",
+        "s3:PutObject": "the rule's error action",
+        "kms:GenerateDataKey": "both write encrypted",
+    },
+    "IngestTelemetryRole": {
+        "kinesis:DescribeStream": "the mapping polls in this role",
+        "kinesis:DescribeStreamSummary": "the mapping",
+        "kinesis:GetRecords": "the mapping",
+        "kinesis:GetShardIterator": "the mapping",
+        "kinesis:ListShards": "the mapping",
+        "s3:ListBucket": "the mapping, on its on-failure destination",
+        "kms:Decrypt": "reading the stream, comparing objects",
+        "kms:GenerateDataKey": "writing objects",
+        "logs:CreateLogStream": "Lambda",
+        "logs:PutLogEvents": "Lambda",
+        "xray:PutTraceSegments": "active tracing",
+        "xray:PutTelemetryRecords": "active tracing",
+    },
+    "RawZoneCrawlerRole": {
+        "s3:GetObject": "the crawler reads footers",
+        "s3:ListBucket": "the crawler",
+        "s3:GetBucketLocation": "the crawler",
+        "kms:Decrypt": "the crawler",
+        "glue:GetDatabase": "the crawler writes its table and partitions",
+        "glue:GetTable": "the crawler",
+        "glue:GetTables": "the crawler",
+        "glue:CreateTable": "the crawler",
+        "glue:UpdateTable": "the crawler",
+        "glue:GetPartition": "the crawler",
+        "glue:GetPartitions": "the crawler",
+        "glue:BatchGetPartition": "the crawler",
+        "glue:BatchCreatePartition": "the crawler",
+        "glue:CreatePartition": "the crawler",
+        "glue:UpdatePartition": "the crawler",
+        "logs:CreateLogGroup": "crawlers share one log group in an account",
+        "logs:CreateLogStream": "the crawler",
+        "logs:PutLogEvents": "the crawler",
+    },
+    "CurateTelemetryRole": {
+        "s3:PutObject": "Iceberg's S3FileIO",
+        "s3:DeleteObject": "Iceberg cleans up after a failed commit",
+        "s3:AbortMultipartUpload": "Iceberg's S3FileIO",
+        "s3:GetBucketLocation": "Spark's S3A",
+        "kms:Decrypt": "reading objects",
+        "kms:GenerateDataKey": "writing objects",
+        "glue:GetDatabase": "Iceberg's GlueCatalog",
+        "glue:GetTable": "Iceberg's GlueCatalog",
+        "glue:GetTables": "Iceberg's GlueCatalog",
+        "glue:CreateTable": "Iceberg's GlueCatalog",
+        "glue:UpdateTable": "Iceberg's GlueCatalog commits with it",
+        "logs:CreateLogStream": "Glue",
+        "logs:PutLogEvents": "Glue",
+        "cloudwatch:PutMetricData": "Glue's job metrics",
+    },
+}
+
+# Actions without resource-level permissions. Nothing else of ours may say Resource: "*".
+EVERY_RESOURCE = {
+    ("IngestTelemetryRole", "xray:PutTraceSegments"),
+    ("IngestTelemetryRole", "xray:PutTelemetryRecords"),
+    ("CurateTelemetryRole", "cloudwatch:PutMetricData"),
+}
+
+
+@pytest.fixture(scope="module")
+def encrypted_stack(make_stack: MakeStack) -> dict[str, Any]:
+    return make_stack(KmsKeyArn=KEY_ARN)
+
+
+def roles(stack: dict[str, Any]) -> set[str]:
+    return {name for name, each in stack.items() if each["Type"] == "AWS::IAM::Role"}
+
+
+def test_every_role_is_looked_at(stack: dict[str, Any]) -> None:
+    assert roles(stack) == set(BESIDES)
+
+
+@pytest.mark.parametrize("role", CODE)
+def test_every_call_of_the_code_is_one_whose_permission_is_known(role: str) -> None:
+    calls = operations_called(CODE[role])
+    assert calls, "the scan finds no call at all: has the code found another way to make a client?"
+    assert calls <= set(ACTION_OF_OPERATION)
+
+
+@pytest.mark.parametrize("role", BESIDES)
+def test_role_allows_what_is_called_and_nothing_else(
+    encrypted_stack: dict[str, Any], role: str
+) -> None:
+    allowed = {each.action for each in permissions(encrypted_stack) if each.role == role}
+    calls = operations_called(CODE[role]) if role in CODE else set()
+    needed = {ACTION_OF_OPERATION[call] for call in calls}
+    assert allowed == needed | set(BESIDES[role])
+
+
+def test_only_actions_without_resources_are_allowed_everywhere(stack: dict[str, Any]) -> None:
+    everywhere = {(each.role, each.action) for each in permissions(stack) if each.resource == "*"}
+    assert everywhere == EVERY_RESOURCE
+
+
+def test_no_action_is_a_pattern(stack: dict[str, Any]) -> None:
+    assert not [each for each in permissions(stack) if "*" in each.action]
+
+
+def test_metrics_of_the_job_are_bound_to_their_namespace(stack: dict[str, Any]) -> None:
+    conditions = {
+        each.condition for each in permissions(stack) if each.action == "cloudwatch:PutMetricData"
+    }
+    assert conditions == {"{'StringEquals': {'cloudwatch:namespace': 'Glue'}}"}
+
+
+def test_function_writes_to_its_prefixes_and_to_the_failed_zone_only(stack: dict[str, Any]) -> None:
+    written = {
+        each.resource
+        for each in permissions(stack)
+        if each.role == "IngestTelemetryRole" and each.action == "s3:PutObject"
+    }
+    assert written == {
+        f"arn:aws:s3:::RawZoneBucket/{RAW_PREFIX}*",
+        f"arn:aws:s3:::RejectedZoneBucket/{REJECTED_PREFIX}*",
+        # https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
+        "arn:aws:s3:::FailedZoneBucket/aws/lambda/*",
+    }
+
+
+def test_function_reads_what_it_wrote_to_compare_it(stack: dict[str, Any]) -> None:
+    read = {
+        each.resource
+        for each in permissions(stack)
+        if each.role == "IngestTelemetryRole" and each.action == "s3:GetObject"
+    }
+    assert read == {
+        f"arn:aws:s3:::RawZoneBucket/{RAW_PREFIX}*",
+        f"arn:aws:s3:::RejectedZoneBucket/{REJECTED_PREFIX}*",
+    }
+
+
+def test_rule_may_write_where_its_error_action_does(stack: dict[str, Any]) -> None:
+    action = stack["TelemetryRule"]["Properties"]["TopicRulePayload"]["ErrorAction"]["S3"]
+    prefix = action["Key"].split("/")[0]
+    resources = {
+        each.resource
+        for each in permissions(stack)
+        if each.role == action["RoleArn"].removesuffix(".Arn") and each.action == "s3:PutObject"
+    }
+    assert resources == {f"arn:aws:s3:::{action['BucketName']}/{prefix}/*"}
+
+
+def test_job_never_writes_to_the_raw_zone(stack: dict[str, Any]) -> None:
+    touched = {
+        each.action
+        for each in permissions(stack)
+        if each.role in ("CurateTelemetryRole", "RawZoneCrawlerRole")
+        and "RawZoneBucket" in each.resource
+    }
+    assert touched == {"s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"}
+
+
+def test_job_reads_its_script_from_the_bucket_that_sam_uploads_to(make_stack: MakeStack) -> None:
+    stack = make_stack(SamArtifactBucketName="our-artifacts")
+    assert "arn:aws:s3:::our-artifacts/*" in {
+        each.resource
+        for each in permissions(stack)
+        if each.role == "CurateTelemetryRole" and each.action == "s3:GetObject"
+    }
+
+
+def test_buckets_are_reached_in_this_account_only(stack: dict[str, Any]) -> None:
+    # A bucket whose name someone else has taken must not receive telemetry.
+    open_to_others = [
+        each
+        for each in permissions(stack)
+        if each.action.startswith("s3:")
+        and each.condition != "{'StringEquals': {'s3:ResourceAccount': 'THE-ACCOUNT'}}"
+    ]
+    assert not open_to_others
+
+
+@pytest.mark.parametrize("service", ["iot.amazonaws.com", "glue.amazonaws.com"])
+def test_services_assume_roles_for_this_account_only(stack: dict[str, Any], service: str) -> None:
+    statements = [
+        statement
+        for each in stack.values()
+        if each["Type"] == "AWS::IAM::Role"
+        for statement in each["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        if statement["Principal"]["Service"] == service
+    ]
+    assert statements
+    for statement in statements:
+        assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}}
+
+
+NEEDS_OF_THE_KEY = {
+    "s3:PutObject": "kms:GenerateDataKey",
+    "kinesis:PutRecord": "kms:GenerateDataKey",
+    "s3:GetObject": "kms:Decrypt",
+    "kinesis:GetRecords": "kms:Decrypt",
+}
+
+
+def test_roles_that_touch_encrypted_data_may_use_the_key(encrypted_stack: dict[str, Any]) -> None:
+    granted = list(permissions(encrypted_stack))
+    needed = {
+        (each.role, NEEDS_OF_THE_KEY[each.action])
+        for each in granted
+        if each.action in NEEDS_OF_THE_KEY
+    }
+    given = {(each.role, each.action) for each in granted if each.resource == KEY_ARN}
+    assert given == needed
+
+
+def test_without_a_key_of_ones_own_no_role_speaks_of_keys(stack: dict[str, Any]) -> None:
+    assert not [each for each in permissions(stack) if each.action.startswith("kms:")]
+
+
+def test_key_of_ones_own_encrypts_everything_that_holds_telemetry(
+    encrypted_stack: dict[str, Any],
+) -> None:
+    for name, resource in encrypted_stack.items():
+        properties = resource.get("Properties", {})
+        match resource["Type"]:
+            case "AWS::S3::Bucket":
+                (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+                default = rule["ServerSideEncryptionByDefault"]
+                assert default == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY_ARN}, name
+                assert rule["BucketKeyEnabled"] is True, name
+            case "AWS::Kinesis::Stream":
+                assert properties["StreamEncryption"]["KeyId"] == KEY_ARN
+            case "AWS::SNS::Topic":
+                assert properties["KmsMasterKeyId"] == KEY_ARN
+            case "AWS::Athena::WorkGroup":
+                results = properties["WorkGroupConfiguration"]["ManagedQueryResultsConfiguration"]
+                assert results["EncryptionConfiguration"] == {"KmsKey": KEY_ARN}
+
+
+def test_everything_is_encrypted_without_a_key_of_ones_own(stack: dict[str, Any]) -> None:
+    for resource in stack.values():
+        if resource["Type"] == "AWS::S3::Bucket":
+            encryption = resource["Properties"]["BucketEncryption"]
+            (rule,) = encryption["ServerSideEncryptionConfiguration"]
+            assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    stream = stack["TelemetryStream"]["Properties"]
+    assert stream["StreamEncryption"] == {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}
+
+
+def test_alarm_topic_is_not_under_the_key_that_aws_manages(stack: dict[str, Any]) -> None:
+    # CloudWatch and EventBridge have no right to alias/aws/sns: their messages would vanish.
+    assert "KmsMasterKeyId" not in stack["AlarmTopic"]["Properties"]
+
+
+def test_alarms_and_events_may_publish_to_the_topic(stack: dict[str, Any]) -> None:
+    (statement,) = stack["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert set(statement["Principal"]["Service"]) == {
+        "cloudwatch.amazonaws.com",
+        "events.amazonaws.com",
+    }
+    assert statement["Resource"] == "AlarmTopic"
+
+
+def test_buckets_refuse_plain_http_and_the_public(stack: dict[str, Any]) -> None:
+    buckets = {name for name, each in stack.items() if each["Type"] == "AWS::S3::Bucket"}
+    for name in buckets:
+        access = stack[name]["Properties"]["PublicAccessBlockConfiguration"]
+        assert len(access) == 4
+        assert all(access.values())
+        policy = stack[f"{name}Policy"]["Properties"]
+        assert policy["Bucket"] == name
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Effect"] == "Deny"
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        assert set(listed(statement["Resource"])) == {f"{name}.Arn", f"{name}.Arn/*"}
+
+
+def test_device_acts_as_its_own_thing_only(stack: dict[str, Any]) -> None:
+    thing = "${iot:Connection.Thing.ThingName}"
+    topics = "arn:aws:iot:THE-REGION:THE-ACCOUNT:topic/"
+    connect, publish = stack["DevicePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert connect["Action"] == "iot:Connect"
+    assert connect["Resource"] == f"arn:aws:iot:THE-REGION:THE-ACCOUNT:client/{thing}"
+    assert publish["Action"] == "iot:Publish"
+    assert set(publish["Resource"]) == {
+        f"{topics}dt/*/{thing}/telemetry",
+        f"{topics}$aws/rules/TelemetryRule/dt/*/{thing}/telemetry",
+    }
+    for statement in (connect, publish):
+        assert statement["Condition"] == {"Bool": {"iot:Connection.Thing.IsAttached": ["true"]}}
+
+
+def test_no_account_region_or_partition_is_written_down() -> None:
+    text = TEMPLATE.read_text()
+    assert "arn:aws" not in text
+    assert not re.search(r"[:/-]\d{12}\b", text)
+    assert not re.search(r"\b(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]+-\d\b", text)
