@@ -20,6 +20,7 @@ class Sent:
     distinct: int
     duplicates: int
     rejected: Mapping[str, int]
+    late: int | None = None  # of the distinct ones; None where the fleet can't know
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ def equations(sent: Sent, found: Figures) -> list[Equation]:
         ),
         Equation("sent again", sent.duplicates, "duplicates removed", found.duplicates),
         Equation("late by the account", found.late, "rows marked late", found.curated_late),
+        *(
+            []
+            if sent.late is None
+            else [Equation("sent late", sent.late, "rows marked late", found.curated_late)]
+        ),
     ]
 
 

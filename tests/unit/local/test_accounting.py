@@ -8,7 +8,7 @@ import pytest
 from local.accounting import Figures, Sent, equations, result
 
 # 1,000 messages: 900 different readings, 60 sent again, 40 bad.
-SENT = Sent(1_000, 1_000, 900, 60, {"not_json": 25, "timestamp_missing": 15})
+SENT = Sent(1_000, 1_000, 900, 60, {"not_json": 25, "timestamp_missing": 15}, late=30)
 FOUND = Figures(
     records=1_000,
     received=1_000,
@@ -47,10 +47,14 @@ def test_any_found_figure_that_is_off_by_one_is_seen(name: str, change: int) -> 
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-@pytest.mark.parametrize("name", ["sent", "acknowledged", "distinct", "duplicates"])
+@pytest.mark.parametrize("name", ["sent", "acknowledged", "distinct", "duplicates", "late"])
 def test_any_figure_of_the_fleet_that_is_off_by_one_is_seen(name: str, change: int) -> None:
     sent = replace(SENT, **{name: getattr(SENT, name) + change})
     assert not result(sent, FOUND, {}, {})["adds_up"]
+
+
+def test_a_fleet_that_can_not_know_what_is_late_is_not_asked() -> None:
+    assert result(replace(SENT, late=None), FOUND, {}, {})["adds_up"]
 
 
 def test_a_message_rejected_for_another_reason_than_it_was_sent_for_is_seen() -> None:
