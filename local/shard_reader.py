@@ -92,14 +92,7 @@ class ShardReader:
         if self.ended:
             return ()
         self.open(now)
-        try:
-            answer = self._kinesis.get_records(ShardIterator=self._iterator, Limit=limit)
-        except (ApiError, ClientError) as error:
-            if error_code(error) != "ExpiredIteratorException":
-                raise
-            # Iterators live five minutes; the position outlives them.
-            self._iterator = self._new_iterator(self.position)
-            answer = self._kinesis.get_records(ShardIterator=self._iterator, Limit=limit)
+        answer = self._get_records(limit)
         records: Sequence[Mapping[str, Any]] = answer["Records"]
         self._iterator = answer.get("NextShardIterator")
         self.ended = self._iterator is None
@@ -114,15 +107,27 @@ class ShardReader:
         """How many records wait in the shard beyond the last one read; counting ends at `most`."""
         if self.ended:
             return 0
-        iterator = self._iterator or self._new_iterator(self.position)
         count = 0
-        while iterator is not None and count < most:
-            answer = self._kinesis.get_records(ShardIterator=iterator, Limit=MAX_RECORDS_PER_READ)
+        answer = self._get_records(MAX_RECORDS_PER_READ)
+        while count < most:
             count += len(answer["Records"])
-            if not answer["Records"] and answer.get("MillisBehindLatest", 0) == 0:
-                break
             iterator = answer.get("NextShardIterator")
+            at_tip = not answer["Records"] and answer.get("MillisBehindLatest", 0) == 0
+            if iterator is None or at_tip:
+                break
+            answer = self._kinesis.get_records(ShardIterator=iterator, Limit=MAX_RECORDS_PER_READ)
         return count
+
+    def _get_records(self, limit: int) -> Any:
+        """GetRecords where this reader stands. Iterators live five minutes; the position longer."""
+        if self._iterator is not None:
+            try:
+                return self._kinesis.get_records(ShardIterator=self._iterator, Limit=limit)
+            except (ApiError, ClientError) as error:
+                if error_code(error) != "ExpiredIteratorException":
+                    raise
+        self._iterator = self._new_iterator(self.position)
+        return self._kinesis.get_records(ShardIterator=self._iterator, Limit=limit)
 
     def _new_iterator(self, position: Position) -> str:
         request: dict[str, Any] = {"ShardIteratorType": position.iterator_type}
