@@ -117,6 +117,21 @@ def test_equal_elements_of_an_array_stay_readings_of_their_own(deployed: Deploye
     }
 
 
+def test_element_proven_good_by_the_fast_path_keeps_its_place_in_the_array(
+    deployed: Deployed,
+) -> None:
+    ahead = GOOD.replace(b"11-23T10:00:00", b"11-27T10:00:00")
+    event = event_of([b"[" + b",".join([GOOD, ahead, GOOD]) + b"]"])
+    deployed.reject(ingest(event))
+    deployed.function.environment["MAX_EVENT_TIME_AHEAD_SECONDS"] = str(7 * 86_400)
+    deployed.redrive(apply=True)
+    at_first = ingest(event, max_event_time_ahead=7 * 86_400_000_000)
+    assert deployed.function.accepted == [
+        row for row in at_first.accepted if row["payload"] == ahead
+    ]
+    assert len(deployed.function.accepted) == 1
+
+
 def test_array_within_an_array_is_not_taken_apart_by_a_redrive(deployed: Deployed) -> None:
     deployed.reject(ingest(event_of([b"[[" + GOOD + b"]]", b"[" + GOOD + b",[" + GOOD + b"]]"])))
     findings = deployed.redrive(apply=True)
