@@ -163,8 +163,11 @@ def _over_time(label: str, series: Sequence[Series], frame: Frame, *, stacked: b
     for one in series:
         for x, y in one.points:
             totals[x] = totals.get(x, 0) + y if stacked else max(totals.get(x, y), y)
-    lowest = 0.0 if stacked else min(0.0, *(y for one in series for _, y in one.points))
     highest = max(totals.values())
+    lowest = min(y for one in series for _, y in one.points)
+    # Bars grow from zero; so do lines, unless that would flatten them.
+    if stacked or 0 <= lowest < highest / 2:
+        lowest = 0.0
     highest = highest if highest > lowest else lowest + 1
 
     def px(x: float) -> float:

@@ -18,7 +18,7 @@ def page(title: str, body: str, head: str = "") -> str:
 
 
 def card(title: str, content: str, size: str = "half") -> str:
-    """A box with a heading; `size` is whole, half or third of the page's width."""
+    """A box with a heading; `size` is whole, half or third (of the width), or `half tall`."""
     return f'<section class="card {size}"><h2>{escape(title)}</h2>{content}</section>'
 
 

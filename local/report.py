@@ -110,10 +110,10 @@ def report(result: dict[str, Any], answered: Sequence[Answer], connection: Conne
     """The page, from the figures of `result.json` and the curated tables."""
     cards = [
         card("What became of the messages", _figures(result), "whole"),
-        card("Tracks", _tracks(connection)),
+        card("Tracks", _tracks(connection), "half tall"),
         card("Readings over time", _readings_over_time(connection)),
-        card("Temperature", _temperatures(connection)),
         card("Rejected, by reason", _rejects(result)),
+        card("Temperature", _temperatures(connection)),
         card("Latency", _latency(answered)),
         card("Seconds per stage", bar_chart("Seconds per stage", list(result["seconds"].items()))),
         card("Does it add up?", _equations(result), "whole"),

@@ -59,8 +59,8 @@ def test_the_page_draws_tracks_readings_temperatures_rejects_and_latency() -> No
     assert re.findall(r'role="img" aria-label="([^"]+)"', html) == [
         "Map of the devices' tracks".replace("'", "&#x27;"),
         "Readings by the time of their arrival",
-        "Mean temperature per device over time",
         "Rejected readings by reason",
+        "Mean temperature per device over time",
         "Median seconds from step to step",
         "Seconds per stage",
     ]
