@@ -59,11 +59,18 @@ def job_arguments(stack: dict[str, Any]) -> dict[str, str]:
     return arguments
 
 
-def constant_of_job(name: str) -> Any:
-    """A literal of the job's script, read without importing Spark."""
+def columns_of_job(name: str) -> list[str]:
+    """Names of the columns in a literal of the job's script, read without importing Spark."""
     for node in ast.parse(JOB_SCRIPT.read_text()).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
-            return ast.literal_eval(node.value)
+            literal = ast.literal_eval(node.value)
+            # A type's own commas (map<string,double>) are no ends of columns.
+            columns = literal if isinstance(literal, dict) else re.sub("<.*?>", "", literal)
+            return (
+                list(columns)
+                if isinstance(columns, dict)
+                else [column.split()[0] for column in columns.split(",")]
+            )
     raise LookupError(name)
 
 
@@ -183,7 +190,7 @@ def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
 
 def test_metrics_of_a_run_are_figures_of_its_account(stack: dict[str, Any]) -> None:
     namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
-    account = [column.split()[0] for column in constant_of_job("ACCOUNT_COLUMNS").split(", ")]
+    account = columns_of_job("ACCOUNT_COLUMNS")
     values = set(own_metrics(stack, namespace).values()) - {"1"}
     assert values == {
         f"$.account.{name}"
@@ -200,10 +207,10 @@ def test_rejections_are_searched_by_the_dimension_that_counts_them(stack: dict[s
     assert Metric.READINGS_REJECTED in body
 
 
-TABLES_OF_THE_JOB = {
-    "readings": set(constant_of_job("READINGS_COLUMNS")) | set(constant_of_job("DERIVED_COLUMNS")),
-    "curation_runs": {each.split()[0] for each in constant_of_job("ACCOUNT_COLUMNS").split(", ")},
-    "curation_ledger": {each.split()[0] for each in constant_of_job("LEDGER_COLUMNS").split(", ")},
+TABLES = {
+    "readings": {*columns_of_job("RAW_COLUMNS"), *columns_of_job("DERIVED_COLUMNS")},
+    "curation_runs": set(columns_of_job("ACCOUNT_COLUMNS")),
+    "curation_ledger": set(columns_of_job("LEDGER_COLUMNS")),
     "rejected_data": {*REJECTED_SCHEMA.names, "ingest_date", "ingest_hour"},
 }
 
@@ -220,4 +227,4 @@ def test_saved_queries_name_tables_and_columns_that_exist(stack: dict[str, Any])
             column.name for each in parsed.find_all(exp.TableAlias) for column in each.columns
         }
         columns = {each.name for each in parsed.find_all(exp.Column)}
-        assert columns - own_names <= TABLES_OF_THE_JOB[table], query["Properties"]["Name"]
+        assert columns - own_names <= TABLES[table], query["Properties"]["Name"]
