@@ -5,10 +5,12 @@ that has to happen is ours. Guarantee: when the process is told to end, it ends 
 thread that it started, whatever it was doing.
 """
 
+import json
 import logging
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import boto3
 from botocore.config import Config
@@ -26,6 +28,7 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCOUNT_ID, REGION, Api, Response, Route, json_response
+from local.broker import BrokerError
 from local.certificates import authority
 from local.cloudformation import CloudFormation
 from local.dashboard import Dashboards, stored_data
@@ -39,16 +42,18 @@ from local.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.mapping_resource import EventSourceMappingProvider, mapping_routes
 from local.metrics import Datum, MetricBuffer
 from local.monitoring_resources import monitoring_providers
+from local.mosquitto import NoBroker
 from local.resources import account_providers
 from local.rule_engine import RuleEngine
 from local.spark import cache_folder
 from local.stream_resource import StreamProvider
 from local.streams import Streams
 from local.topic_rules import TopicRuleProvider
-from local.web_server import HOST, WebServer
+from local.web_server import HOST, PortInUseError, WebServer, is_listening
 
-ACCESS_KEY = "testing"
-_MAX_INVOCATIONS = 32
+ACCESS_KEY: Final = "testing"
+_MAX_INVOCATIONS: Final = 32
+_PARENT_CHECK_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +64,7 @@ class CloudSettings:
 
     folder: Path
     port: int = 0
-    broker_port: int = 0
+    device_port: int = 0
     throttling: bool = False
 
 
@@ -93,14 +98,14 @@ class Cloud:
         self._rules = RuleEngine(self.streams, self._clients("s3"))
         issuer = authority()
         registry = IotRegistry(issuer, iot_backend())
-        self._intake = Intake(
+        self.intake = Intake(
             folder=folder / "intake",
             cache=cache_folder(),
             engine=self._rules,
             authority=issuer,
             registrations=registry.registrations,
             add_metrics=self._metrics.add,
-            port=settings.broker_port,
+            port=settings.device_port,
         )
         self.dashboards = Dashboards(
             self._clients("cloudwatch"), stored_data(cloudwatch_backends[ACCOUNT_ID][REGION])
@@ -114,7 +119,7 @@ class Cloud:
             LayerProvider(self._clients("lambda")),
             EventSourceMappingProvider(self._mappings),
             TopicRuleProvider(self._rules, registry),
-            PolicyProvider(iot_backend(), self._intake.reload_access),
+            PolicyProvider(iot_backend(), self.intake.reload_access),
         ]
         self.cloudformation = CloudFormation(
             Deployer({one.resource_type: one for one in providers}, utc_now),
@@ -133,8 +138,8 @@ class Cloud:
             IotApi(
                 registry,
                 DomainDispatcherApplication(create_backend_app),
-                self._intake.reload_access,
-                lambda: self._intake.endpoint,
+                self.intake.reload_access,
+                lambda: self.intake.endpoint,
             ),
         )
         self._ended = threading.Event()
@@ -145,14 +150,14 @@ class Cloud:
         threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
         self._metrics.start()
         threading.Thread(target=self._measure_streams, name="stream-metrics", daemon=True).start()
-        self._intake.start()
+        self.intake.start()
         self._ready = True
 
     def stop(self) -> None:
         """End every part; each gets its turn even if another fails."""
         self._ended.set()
         parts: list[tuple[str, Callable[[], object]]] = [
-            ("intake", self._intake.stop),
+            ("intake", self.intake.stop),
             ("mappings", self._mappings.stop),
             ("functions", self._functions.stop),
             ("glue", self._glue.stop),
@@ -172,7 +177,7 @@ class Cloud:
         return {
             "ready": self._ready,
             "mappings": self._mappings.status(),
-            "intake": dict(self._intake.status()),
+            "intake": dict(self.intake.status()),
             "workflows": self._glue.status(),
         }
 
@@ -218,16 +223,47 @@ def local_routes(status: Callable[[], dict[str, Any]]) -> list[Route]:
     return [Route("GET", re.compile("/_local/status"), show)]
 
 
-def serve(settings: CloudSettings) -> None:
-    """Run the local cloud in this process until it is told to end (SIGTERM or Ctrl-C)."""
+def serve(settings: CloudSettings, *, bound: bool = False) -> int:
+    """Run the local cloud in this process until it is told to end (SIGTERM or Ctrl-C), or, if
+    `bound`, until its parent is gone; the exit code. What goes wrong is one line that is printed.
+
+    When it answers, `cloud.json` in its folder says where, for whoever started it.
+    """
     # SAM's translator and moto ask the environment.
     os.environ["AWS_DEFAULT_REGION"] = REGION
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
-    cloud = Cloud(settings)
-    cloud.start()
-    _log.info("the local cloud answers at %s", cloud.endpoint)
-    ended.wait()
-    _log.info("the local cloud ends")
-    cloud.stop()
+    try:
+        if settings.device_port and is_listening(settings.device_port):
+            raise PortInUseError(settings.device_port, "LOCAL_DEVICE_PORT or --device-port")  # noqa: TRY301
+        cloud = Cloud(settings)
+    except PortInUseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        cloud.start()
+        _write_state(settings.folder, cloud)
+        parent = os.getppid()
+        while not ended.wait(_PARENT_CHECK_SECONDS) and not (bound and os.getppid() != parent):
+            pass
+    except (NoBroker, BrokerError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        _log.info("the local cloud ends")
+        cloud.stop()
+    return 0
+
+
+def _write_state(folder: Path, cloud: Cloud) -> None:
+    state = {
+        "pid": os.getpid(),
+        "endpoint": cloud.endpoint,
+        "device_endpoint": cloud.intake.endpoint,
+        "device_authority": str(cloud.intake.authority_file),
+    }
+    # Whole or not at all: its presence says that the cloud is ready.
+    draft = folder / "cloud.json.new"
+    draft.write_text(json.dumps(state))
+    draft.replace(folder / "cloud.json")

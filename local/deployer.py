@@ -252,6 +252,7 @@ class Deployer:
 
     def _set_status(self, stack: Stack, status: str, reason: str = "") -> None:
         stack.status_reason = reason
+        _log.info("stack %s: %s %s", stack.name, status, reason)
         self._record(stack, stack.name, stack.stack_id, _STACK_TYPE, status, reason)
         # Last, since who waits for it reads the rest then.
         stack.status = status

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -24,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class PortInUseError(Exception):
-    """Somebody else listens on the port; the message says so in one line."""
+    """Somebody else listens on the port; the message says so, and what to do, in one line."""
+
+    def __init__(self, port: int, settings: str) -> None:
+        super().__init__(f"port {port} is in use by another program: {settings} takes another")
 
 
 class WebServer(ThreadingHTTPServer):
@@ -38,7 +42,7 @@ class WebServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Request)
         except OSError as error:
-            raise PortInUseError(f"port {port} is in use by another program") from error
+            raise PortInUseError(port, "LOCAL_CLOUD_PORT or --port") from error
 
     @property
     def port(self) -> int:
@@ -47,8 +51,7 @@ class WebServer(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without asking the name service for this machine's name, which may take seconds."""
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.port
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -1,0 +1,312 @@
+"""Bringing the local cloud up and down: a process of its own, found again by what it wrote.
+
+Guarantees: `start` and `deploy` return when what they promise is there, or raise LifecycleError
+with one line that says what is wrong; `stop` ends the process that this folder's cloud is, and no
+other; no account of AWS is ever reached, whatever the shell's environment says.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+
+from devices.connection import Endpoint, parse_endpoint
+from devices.provisioning import provision_fleet
+from local.api import REGION
+from local.function_artifact import host_architecture
+from local.java import JavaNotFoundError
+from local.spark import SparkSetupError, find_spark
+
+FOLDER: Final = Path("build/local")
+# The cloud of `up` has fixed ports, so that what a shell was told stays true.
+ENDPOINT_PORT: Final = int(os.environ.get("LOCAL_CLOUD_PORT", "4780"))
+DEVICE_PORT: Final = int(os.environ.get("LOCAL_DEVICE_PORT", "8883"))
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
+_START_SECONDS: Final = 400  # the first start fetches the broker
+_STOP_SECONDS: Final = 40
+_POLL_SECONDS: Final = 0.1
+_DEVICE: Final = "device-001"
+# No proxy stands between this machine and itself.
+_open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class LifecycleError(Exception):
+    """Something is missing or in the way; the message is one line that says what to do."""
+
+
+class LocalCloud:
+    """One local cloud, whose files are below `folder`. Ports of 0 are free ones.
+
+    `bound` ends the cloud's process when this one is gone, however it went.
+    """
+
+    def __init__(
+        self, folder: Path = FOLDER, *, port: int = 0, device_port: int = 0, bound: bool = True
+    ) -> None:
+        self.folder = folder.absolute()
+        self.region = REGION
+        self.stack = "iot-telemetry-lake-local"
+        self._ports = (port, device_port)
+        self._bound = bound
+
+    @property
+    def endpoint(self) -> str:
+        """Where AWS's services are, as AWS_ENDPOINT_URL has it."""
+        return str(self._state()["endpoint"])
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the process that this folder tells of is there."""
+        return self._pid() is not None
+
+    def start(self, show: Callable[[str], None] = lambda _: None) -> None:
+        """Start the process and return when it answers.
+
+        From then on this process too finds AWS's services there: its environment is set.
+        """
+        show("Java and Spark's jars")
+        try:
+            find_spark()
+        except (SparkSetupError, JavaNotFoundError) as error:
+            raise LifecycleError(str(error)) from None
+        show("services")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        self._state_file.unlink(missing_ok=True)
+        port, device_port = self._ports
+        command = [sys.executable, "-m", "local", "serve", "--folder", str(self.folder)]
+        command += ["--port", str(port), "--device-port", str(device_port)]
+        command += ["--bound"] if self._bound else []
+        with self._log.open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=_ROOT,
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches the foreground's group; the cloud ends when it is told to.
+                start_new_session=True,
+            )
+        try:
+            self._wait_for(process)
+        except BaseException:
+            _end(process)
+            raise
+        os.environ.update(self.variables())
+
+    def deploy(self, show: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+        """`sam deploy` of the built template; the stack's outputs."""
+        if not (_ROOT / ".aws-sam/build/template.yaml").exists():
+            raise LifecycleError("the application is not built: make build")
+        command = [
+            _sam(),
+            "deploy",
+            *("--config-env", "local", "--stack-name", self.stack),
+            "--parameter-overrides",
+            *_configured_overrides(),
+            f"Architecture={host_architecture()}",
+            f"EndpointUrl={self.endpoint}",
+        ]
+        log = self.folder / "logs/deploy.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=_ROOT,
+                env=clean_environment() | self.variables() | {"SAM_CLI_POLL_DELAY": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            while process.poll() is None:
+                time.sleep(0.5)
+                show(f"{log.read_text(errors='replace').count('CREATE_COMPLETE')} resources")
+        except BaseException:
+            _end(process)
+            raise
+        if process.returncode:
+            raise LifecycleError(f"sam deploy failed: {_reason(log)} (all of it: {log})")
+        return self.outputs()
+
+    def stop(self) -> bool:
+        """End the cloud's process and wait for it; whether there was one. Idempotent."""
+        pid = self._pid()
+        if pid is not None:
+            os.kill(pid, signal.SIGTERM)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while _is_cloud(pid, self.folder):
+                if time.monotonic() > deadline:
+                    os.kill(pid, signal.SIGKILL)
+                time.sleep(_POLL_SECONDS)
+        self._state_file.unlink(missing_ok=True)
+        return pid is not None
+
+    def status(self) -> dict[str, Any]:
+        """What GET /_local/status tells."""
+        with _open_url(f"{self.endpoint}/_local/status", timeout=30) as answer:
+            status: dict[str, Any] = json.load(answer)
+        return status
+
+    def outputs(self) -> dict[str, str]:
+        """The stack's outputs."""
+        cloudformation = self._client("cloudformation")
+        stack = cloudformation.describe_stacks(StackName=self.stack)["Stacks"][0]
+        return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def device_endpoint(self) -> Endpoint:
+        """Where devices connect, and whom they trust."""
+        return parse_endpoint(
+            str(self._state()["device_endpoint"]), Path(self._state()["device_authority"])
+        )
+
+    def variables(self) -> dict[str, str]:
+        """The environment in which AWS's tools and SDKs act on this cloud."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        }
+
+    def write_environment(self, outputs: Mapping[str, str]) -> Path:
+        """Write `environment`, which a shell sources: endpoint, stack, one registered device."""
+        endpoint = self.device_endpoint()
+        device = provision_fleet(
+            self._client("iot"), [_DEVICE], outputs["DevicePolicyName"], self.folder / "devices"
+        )[0]
+        variables = self.variables() | {
+            "STACK_NAME": self.stack,
+            "TELEMETRY_STREAM_NAME": outputs["TelemetryStreamName"],
+            "DEVICE_ENDPOINT": f"{endpoint.host}:{endpoint.port}",
+            "DEVICE_CA": str(endpoint.ca_file),
+            "DEVICE_NAME": device.thing_name,
+            "DEVICE_CERTIFICATE": str(device.certificate_file),
+            "DEVICE_PRIVATE_KEY": str(device.private_key_file),
+            "DASHBOARDS_URL": f"{self.endpoint}/_local/dashboards",
+        }
+        del variables["NO_PROXY"]
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        file = self.folder / "environment"
+        file.write_text("".join(lines))
+        return file
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "cloud.json"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "logs/cloud.log"
+
+    def _state(self) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = json.loads(self._state_file.read_text())
+        except (OSError, ValueError):
+            raise LifecycleError("the local cloud is not up: make up") from None
+        return state
+
+    def _pid(self) -> int | None:
+        try:
+            pid = int(self._state()["pid"])
+        except LifecycleError:
+            return None
+        return pid if _is_cloud(pid, self.folder) else None
+
+    def _wait_for(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._state_file.exists():
+            if process.poll() is not None:
+                raise LifecycleError(_reason(self._log))
+            if time.monotonic() > deadline:
+                raise LifecycleError(f"the local cloud does not get ready: see {self._log}")
+            time.sleep(_POLL_SECONDS)
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without anything that leads to an account of AWS."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAM_CLI_TELEMETRY": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _sam() -> str:
+    beside = _ROOT / ".venv-sam/bin/sam"
+    sam = os.environ.get("SAM") or (str(beside) if beside.exists() else shutil.which("sam"))
+    if not sam:
+        raise LifecycleError("the SAM CLI is missing: `make up` and `make demo` install it")
+    return sam
+
+
+def _configured_overrides() -> list[str]:
+    """samconfig's parameters of `local`: an option on the command line replaces them all."""
+    configuration = tomllib.loads((_ROOT / "samconfig.toml").read_text())
+    overrides: list[str] = configuration["local"]["deploy"]["parameters"]["parameter_overrides"]
+    return overrides
+
+
+def _reason(log: Path) -> str:
+    """The line of a log that says why: the last that speaks of an error, else the last."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+
+
+def _is_cloud(pid: int, folder: Path) -> bool:
+    """Whether process `pid` is there and is the cloud of `folder`, not one that got its number."""
+    command = _command_line(pid)
+    return "local serve" in command and str(folder) in command
+
+
+def _command_line(pid: int) -> str:
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        return raw.replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        if Path("/proc/self").exists():
+            return ""
+    # macOS has no /proc.
+    answer = subprocess.run(
+        ["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that was started here, and what it started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
