@@ -1,0 +1,310 @@
+"""Rules at work: matching, the Kinesis action, the error action, limits and metrics.
+
+https://docs.aws.amazon.com/iot/latest/developerguide/iot-rules.html
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from local.api import ApiError
+from local.deployment import DeploymentError
+from local.rule_engine import MAX_PAYLOAD_BYTES, Inbound, Retry, RuleEngine
+from local.streams import Streams
+from local.topic_rules import TopicRuleProvider, parse_rule
+
+NOW = 1_795_503_600.0  # 2026-11-24T07:00:00Z
+SQL = "SELECT encode(*, 'base64') AS payload_b64, topic() AS topic FROM 'dt/+/+/telemetry'"
+
+
+def properties(sql: str = SQL, **changes: Any) -> dict[str, Any]:
+    """A rule's properties as the template has them."""
+    payload = {
+        "AwsIotSqlVersion": "2016-03-23",
+        "Sql": sql,
+        "RuleDisabled": False,
+        "Actions": [
+            {
+                "Kinesis": {
+                    "StreamName": "telemetry",
+                    "PartitionKey": "${topic(3)}",
+                    "RoleArn": "arn:aws:iam::123456789012:role/r",
+                }
+            }
+        ],
+        "ErrorAction": {
+            "S3": {
+                "BucketName": "failed",
+                "Key": 'iot/${parse_time("yyyy/MM/dd/HH", timestamp())}/${newuuid()}.json',
+                "RoleArn": "arn:aws:iam::123456789012:role/r",
+            }
+        },
+    }
+    return {"TopicRulePayload": payload | changes}
+
+
+class Stream:
+    """A Kinesis that fails as told: `errors` are raised one after the other, then it succeeds."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.records: list[tuple[str, bytes]] = []
+        self.calls = 0
+
+    def put_record(self, *, StreamName: str, Data: bytes, PartitionKey: str) -> None:  # noqa: N803
+        assert StreamName == "telemetry"
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        self.records.append((PartitionKey, Data))
+
+
+class Bucket:
+    """An S3 that keeps objects, or fails as told."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.objects: dict[str, bytes] = {}
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+        assert Bucket == "failed"
+        if self.error is not None:
+            raise self.error
+        self.objects[Key] = Body
+
+
+def engine_with(
+    kinesis: Any,
+    s3: Any = None,
+    sleep: Callable[[float], None] = lambda _: None,
+    **changes: Any,
+) -> RuleEngine:
+    """An engine with one deployed rule, `telemetry`."""
+    engine = RuleEngine(kinesis, s3 or Bucket(), lambda: NOW, sleep, Retry(attempts=4))
+    provider = TopicRuleProvider(engine)
+    provider.create("Rule", "stack-Rule-1", {"RuleName": "telemetry", **properties(**changes)})
+    return engine
+
+
+def metrics(engine: RuleEngine) -> dict[str, float]:
+    """Metric and rule (and action) to sum."""
+    return {
+        "/".join((datum.name, *datum.dimensions.values())): sum(datum.values)
+        for datum in engine.take_metrics()
+    }
+
+
+THROTTLED = ApiError("ProvisionedThroughputExceededException", "slow down")
+MISSING = ApiError("ResourceNotFoundException", "no such stream")
+
+
+def test_a_message_of_a_matching_topic_becomes_one_record_of_its_device() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"\xff"))
+    ((key, data),) = stream.records
+    assert key == "d1"
+    assert json.loads(data) == {"payload_b64": "/w==", "topic": "dt/fleet/d1/telemetry"}
+    assert metrics(engine) == {"TopicMatch/telemetry": 1, "Success/telemetry/Kinesis": 1}
+
+
+def test_a_message_of_another_topic_goes_nowhere_and_is_counted() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.handle(Inbound("dt/fleet/d1/status", b"{}"))
+    assert (stream.records, metrics(engine)) == ([], {})
+    assert engine.counts() == {"received": 1, "unmatched": 1}
+
+
+def test_basic_ingest_runs_the_named_rule_without_the_prefix_in_its_topic() -> None:
+    """https://docs.aws.amazon.com/iot/latest/developerguide/iot-basic-ingest.html"""
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.handle(Inbound("$aws/rules/telemetry/dt/fleet/d1/telemetry", b"{}"))
+    ((key, data),) = stream.records
+    assert key == "d1"
+    assert json.loads(data)["topic"] == "dt/fleet/d1/telemetry"
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_basic_ingest_to_a_rule_that_is_missing_or_disabled_is_rule_not_found(
+    disabled: bool,
+) -> None:
+    engine = engine_with(Stream(), RuleDisabled=disabled)
+    name = "telemetry" if disabled else "other"
+    engine.handle(Inbound(f"$aws/rules/{name}/dt/fleet/d1/telemetry", b"{}"))
+    assert metrics(engine) == {f"RuleNotFound/{name}": 1}
+
+
+def test_a_disabled_rule_does_nothing() -> None:
+    stream = Stream()
+    engine = engine_with(stream, RuleDisabled="true")
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert stream.records == []
+
+
+def test_every_matching_rule_gets_the_message() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+    TopicRuleProvider(engine).create("Other", "stack-Other-1", properties("SELECT * FROM 'dt/#'"))
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert len(stream.records) == 2
+
+
+def test_a_throttled_put_is_tried_again_after_growing_waits() -> None:
+    waits: list[float] = []
+    stream = Stream(THROTTLED, ConnectionError("reset"), THROTTLED)
+    bucket = Bucket()
+    engine = engine_with(stream, bucket, waits.append)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert len(stream.records) == 1
+    assert bucket.objects == {}
+    assert waits == [0.05, 0.1, 0.2]
+
+
+def test_an_error_that_trying_again_cannot_help_goes_to_the_error_action_at_once() -> None:
+    stream, bucket = Stream(MISSING), Bucket()
+    engine = engine_with(stream, bucket)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert stream.calls == 1
+    assert len(bucket.objects) == 1
+
+
+def test_the_error_action_gets_the_documented_record_with_the_whole_payload() -> None:
+    """https://docs.aws.amazon.com/iot/latest/developerguide/rule-error-handling.html"""
+    stream, bucket = Stream(*[THROTTLED] * 4), Bucket()
+    engine = engine_with(stream, bucket)
+    payload = bytes(range(256))
+    engine.handle(Inbound("dt/fleet/d1/telemetry", payload, "d1", "certificate-1"))
+    ((key, body),) = bucket.objects.items()
+    assert key.startswith("iot/2026/11/24/07/")
+    record = json.loads(body)
+    failure = record["failures"][0]
+    assert base64.b64decode(record.pop("base64OriginalPayload")) == payload
+    assert len(record.pop("cloudwatchTraceId")) == 36
+    assert "slow down" in failure.pop("errorMessage")
+    assert record == {
+        "ruleName": "telemetry",
+        "topic": "dt/fleet/d1/telemetry",
+        "clientId": "d1",
+        "sourceIp": "127.0.0.1",
+        "failures": [{"failedAction": "KinesisAction", "failedResource": "telemetry"}],
+    }
+    assert metrics(engine) == {
+        "TopicMatch/telemetry": 1,
+        "Failure/telemetry/Kinesis": 1,
+        "ErrorActionSuccess/telemetry": 1,
+    }
+
+
+def test_each_failed_message_has_an_object_of_its_own() -> None:
+    bucket = Bucket()
+    engine = engine_with(Stream(MISSING, MISSING), bucket)
+    for _ in range(2):
+        engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert len(bucket.objects) == 2
+
+
+def test_an_error_action_that_fails_is_counted_as_the_loss_that_it_is() -> None:
+    engine = engine_with(Stream(MISSING), Bucket(ApiError("NoSuchBucket", "gone")))
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert engine.counts()["lost"] == 1
+    assert metrics(engine)["ErrorActionFailure/telemetry"] == 1
+
+
+def test_without_an_error_action_a_failed_message_is_lost_and_counted() -> None:
+    engine = engine_with(Stream(MISSING), ErrorAction=None)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert engine.counts()["lost"] == 1
+
+
+def test_an_sql_error_does_not_reach_the_error_action() -> None:
+    stream, bucket = Stream(), Bucket()
+    engine = engine_with(stream, bucket, sql="SELECT temp FROM 'dt/#'")
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"not json"))
+    assert (stream.calls, bucket.objects) == (0, {})
+    assert metrics(engine) == {"TopicMatch/telemetry": 1, "ParseError/telemetry": 1}
+
+
+def test_an_undefined_partition_key_fails_the_action_as_kinesis_refuses_it() -> None:
+    streams = Streams(lambda: int(NOW * 1000))
+    streams.create_stream(StreamName="telemetry", ShardCount=1)
+    bucket = Bucket()
+    action = {"Kinesis": {"StreamName": "telemetry", "PartitionKey": "${missing}", "RoleArn": "r"}}
+    engine = engine_with(streams, bucket, Actions=[action])
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert len(bucket.objects) == 1
+
+
+def test_a_message_over_128_kib_is_dropped_and_counted() -> None:
+    """https://docs.aws.amazon.com/general/latest/gr/iot-core.html"""
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"x" * (MAX_PAYLOAD_BYTES + 1)))
+    assert stream.records == []
+    assert engine.counts()["dropped_too_large"] == 1
+
+
+def test_an_envelope_over_128_kib_is_dropped_and_counted_and_90_kb_always_fit() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"x" * 90_000))
+    assert len(stream.records) == 1
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"x" * 100_000))
+    assert len(stream.records) == 1
+    assert engine.counts()["dropped_too_large"] == 1
+    assert metrics(engine)["ParseError/telemetry"] == 1
+
+
+def test_a_changed_rule_takes_effect_and_a_deleted_one_stops() -> None:
+    stream = Stream()
+    engine = RuleEngine(stream, Bucket(), lambda: NOW)
+    provider = TopicRuleProvider(engine)
+    created = provider.create("Rule", "stack-Rule-1", properties())
+    assert created.physical_id == "stack_Rule_1"
+    changed = properties("SELECT topic() AS t FROM 'other/#'")
+    provider.update("stack_Rule_1", properties(), changed)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    engine.handle(Inbound("other/x/d2", b"{}"))
+    assert stream.records == [("d2", b'{"t":"other/x/d2"}')]
+    provider.delete("stack_Rule_1", changed)
+    engine.handle(Inbound("other/x/d2", b"{}"))
+    assert len(stream.records) == 1
+
+
+KINESIS = {"StreamName": "s", "PartitionKey": "k", "RoleArn": "r"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"AwsIotSqlVersion": "2015-10-08"}, "AwsIotSqlVersion"),
+        ({"AwsIotSqlVersion": None}, "AwsIotSqlVersion"),
+        ({"Sql": "SELECT md5(a) AS v FROM 'a'"}, "md5()"),
+        ({"Colour": "red"}, "Colour"),
+        ({"Actions": []}, "Actions"),
+        ({"Actions": [{"Lambda": {"FunctionArn": "f"}}]}, "Lambda"),
+        ({"Actions": [{"Kinesis": KINESIS | {"BatchMode": True}}]}, "BatchMode"),
+        ({"Actions": [{"Kinesis": {"StreamName": "s"}}]}, "PartitionKey"),
+        ({"Actions": [{"Kinesis": KINESIS | {"PartitionKey": "${sha1(a)}"}}]}, "sha1()"),
+        ({"ErrorAction": {"Sqs": {"QueueUrl": "q"}}}, "Sqs"),
+        (
+            {"ErrorAction": {"S3": {"BucketName": "b", "Key": "k", "CannedAcl": "private"}}},
+            "CannedAcl",
+        ),
+    ],
+)
+def test_what_is_not_emulated_refuses_the_deployment_by_name(
+    changes: dict[str, Any], named: str
+) -> None:
+    payload = properties()["TopicRulePayload"] | changes
+    with pytest.raises(DeploymentError, match=named.replace("(", r"\(").replace(")", r"\)")):
+        parse_rule("telemetry", payload)
+
+
+def test_a_rules_name_has_no_hyphens() -> None:
+    with pytest.raises(DeploymentError, match="letters, digits and underscores"):
+        parse_rule("my-rule", properties()["TopicRulePayload"])
