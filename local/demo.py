@@ -105,10 +105,10 @@ def demonstrate(options: Options, out: Any) -> dict[str, Any]:
     cloud = LocalCloud(options.folder)
     try:
         _begin_clean(cloud, options.folder)
-        with progress.stage("cloud", "start the local cloud"):
-            cloud.start()
-        with progress.stage("deploy", "deploy template.yaml (sam deploy)"):
-            outputs = cloud.deploy()
+        with progress.stage("cloud", "start the local cloud") as stage:
+            cloud.start(stage.show)
+        with progress.stage("deploy", "deploy template.yaml (sam deploy)") as stage:
+            outputs = cloud.deploy(stage.show)
         lake = lakes.lake_of(outputs, cloud.endpoint, cloud.region)
         with progress.stage("provision", "register the devices") as stage:
             devices = _provision(lake, outputs, cloud, options, stage)
@@ -253,7 +253,9 @@ def _wait_until_ingested(
     deadline = time.monotonic() + INGEST_PATIENCE_SECONDS
     while True:
         status = cloud.status()
-        behind = sum(mapping["behind"] for mapping in status["mappings"])
+        # None: the mapping has not looked at the stream yet.
+        waiting = [mapping["behind"] for mapping in status["mappings"]]
+        behind = sum(waiting) if None not in waiting else -1
         arrived = lakes.stream_records(lake, outputs["TelemetryStreamName"])
         stage.show(f"{arrived:,} records, {behind:,} behind")
         if arrived >= fleet.acknowledged and behind == 0:

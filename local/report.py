@@ -113,7 +113,7 @@ def report(result: dict[str, Any], answered: Sequence[Answer], connection: Conne
         card("Tracks", _tracks(connection), "half tall"),
         card("Readings over time", _readings_over_time(connection)),
         card("Rejected, by reason", _rejects(result)),
-        card("Temperature", _temperatures(connection)),
+        card("Temperature", _temperatures(connection), "half tall"),
         card("Latency", _latency(answered)),
         card("Seconds per stage", bar_chart("Seconds per stage", list(result["seconds"].items()))),
         card("Does it add up?", _equations(result), "whole"),
