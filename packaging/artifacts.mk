@@ -24,8 +24,8 @@ finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 
 build-IngestTelemetryFunction:
 	$(INSTALL) "$(ARTIFACTS_DIR)"
-	mkdir "$(ARTIFACTS_DIR)/ingest_telemetry"
-	cp *.py "$(ARTIFACTS_DIR)/ingest_telemetry/"
+	cp -R . "$(ARTIFACTS_DIR)/ingest_telemetry"
+	rm "$(ARTIFACTS_DIR)/ingest_telemetry/requirements.txt"
 	$(call finish,$(ARTIFACTS_DIR),/var/task)
 
 build-ContractLayer:

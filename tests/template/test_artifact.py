@@ -158,10 +158,14 @@ def test_botocore_knows_the_services_that_the_function_calls(artifact: Artifact)
     ],
 )
 def test_artifact_is_built_from_this_source(artifact: Artifact, source: str, built: str) -> None:
-    ours = {path.name: path.read_bytes() for path in (ROOT / source).glob("*.py")}
-    shipped = {path.name: path.read_bytes() for path in (artifact.folder / built).glob("*.py")}
+    ours = modules(ROOT / source)
+    shipped = modules(artifact.folder / built)
     assert ours
     assert shipped == ours, "build again"
+
+
+def modules(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.py")}
 
 
 def test_bytecode_is_shipped_and_never_checked_against_the_source(artifact: Artifact) -> None:
