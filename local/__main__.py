@@ -21,7 +21,9 @@ def up(arguments: Sequence[str]) -> int:
     if cloud.is_up:
         print(f"The local cloud is up already, at {cloud.endpoint} (make down ends it).")
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where a shell started this in the background, with Ctrl-C's signal ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     progress = Progress(("start", "deploy", "device"), sys.stdout)
     try:
         with progress.stage("start", "start the local cloud") as stage:

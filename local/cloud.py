@@ -236,7 +236,7 @@ def serve(settings: CloudSettings, *, bound: bool = False) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         if settings.device_port and is_listening(settings.device_port):
-            raise PortInUseError(settings.device_port, "LOCAL_DEVICE_PORT or --device-port")  # noqa: TRY301
+            raise PortInUseError(settings.device_port, "LOCAL_DEVICE_PORT")  # noqa: TRY301
         cloud = Cloud(settings)
     except PortInUseError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -27,12 +27,14 @@ from local.api import REGION
 from local.function_artifact import host_architecture
 from local.java import JavaNotFoundError
 from local.spark import SparkSetupError, find_spark
+from local.web_server import PortInUseError, is_listening
 
 FOLDER: Final = Path("build/local")
 # The cloud of `up` has fixed ports, so that what a shell was told stays true.
 ENDPOINT_PORT: Final = int(os.environ.get("LOCAL_CLOUD_PORT", "4780"))
 DEVICE_PORT: Final = int(os.environ.get("LOCAL_DEVICE_PORT", "8883"))
 
+_PORT_VARIABLES: Final = ("LOCAL_CLOUD_PORT", "LOCAL_DEVICE_PORT")
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _START_SECONDS: Final = 400  # the first start fetches the broker
 _STOP_SECONDS: Final = 40
@@ -77,6 +79,9 @@ class LocalCloud:
         From then on this process too finds AWS's services there: its environment is set.
         """
         show("Java and Spark's jars")
+        for number, variable in zip(self._ports, _PORT_VARIABLES, strict=True):
+            if number and is_listening(number):
+                raise LifecycleError(str(PortInUseError(number, variable)))
         try:
             find_spark()
         except (SparkSetupError, JavaNotFoundError) as error:

@@ -185,11 +185,12 @@ class StreamSettings:
         stream = self._provisioned(request)
         with stream.lock:
             shard = _open_shard(stream, request.get("ShardToSplit"))
-            start = int(request.get("NewStartingHashKey") or -1)
+            given = str(request.get("NewStartingHashKey", ""))
+            start = int(given) if given.isdecimal() else -1
             if not shard.first_hash_key + 1 < start < shard.last_hash_key:
                 raise ApiError(
                     "InvalidArgumentException",
-                    f"NewStartingHashKey {start} used in SplitShard() on shard {shard.shard_id} in "
+                    f"NewStartingHashKey {given} used in SplitShard() on shard {shard.shard_id} in "
                     f"stream {stream.name} under account {ACCOUNT_ID} is not both greater than one "
                     f"plus the shard's StartingHashKey {shard.first_hash_key} and less than the "
                     f"shard's EndingHashKey {shard.last_hash_key}.",

@@ -177,7 +177,7 @@ class Streams(StreamSettings):
     def get_records(self, **request: Any) -> dict[str, Any]:
         """GetRecords: what stands at an iterator, at most 10,000 records and 10 MiB."""
         stream, shard, position = self._opened(request.get("ShardIterator"))
-        limit = int(request.get("Limit") or MAX_GET_RECORDS)
+        limit = int(request.get("Limit", MAX_GET_RECORDS))
         if not 1 <= limit <= MAX_GET_RECORDS:
             raise ApiError(
                 "InvalidArgumentException", f"Limit {limit} is not between 1 and {MAX_GET_RECORDS}"

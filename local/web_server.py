@@ -27,8 +27,10 @@ _log = logging.getLogger(__name__)
 class PortInUseError(Exception):
     """Somebody else listens on the port; the message says so, and what to do, in one line."""
 
-    def __init__(self, port: int, settings: str) -> None:
-        super().__init__(f"port {port} is in use by another program: {settings} takes another")
+    def __init__(self, port: int, variable: str) -> None:
+        super().__init__(
+            f"port {port} is in use by another program; {variable}=<port> takes another"
+        )
 
 
 class WebServer(ThreadingHTTPServer):
@@ -42,7 +44,7 @@ class WebServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Request)
         except OSError as error:
-            raise PortInUseError(port, "LOCAL_CLOUD_PORT or --port") from error
+            raise PortInUseError(port, "LOCAL_CLOUD_PORT") from error
 
     @property
     def port(self) -> int:
