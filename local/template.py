@@ -12,11 +12,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import boto3
 import yaml
 from samtranslator.model.exceptions import InvalidDocumentException
-from samtranslator.translator.transform import transform
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.utils.py27hash_fix import (
+    to_py27_compatible_template,
+    undo_mark_unicode_str_in_template,
+)
 
-from local.api import ApiError
+from local.api import REGION, ApiError
 
 SAM_TRANSFORM: Final = "AWS::Serverless-2016-10-31"
 
@@ -151,12 +157,23 @@ def _problem(declaration: Mapping[str, Any], value: str) -> str | None:
     return None
 
 
-class _ManagedPolicies:
+def _managed_policies() -> dict[str, str]:
     """The translator asks IAM for the ARNs of managed policies; they follow from their names."""
+    names = ("AWSLambdaBasicExecutionRole", "AWSLambdaKinesisExecutionRole")
+    return {name: f"arn:aws:iam::aws:policy/service-role/{name}" for name in names}
 
-    def load(self) -> dict[str, str]:
-        names = ("AWSLambdaBasicExecutionRole", "AWSLambdaKinesisExecutionRole", "AWSXRayDaemon")
-        return {name: f"arn:aws:iam::aws:policy/service-role/{name}" for name in names}
+
+def _translated(document: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    # As samtranslator's `transform`, which would take the Region from the environment.
+    translator = Translator(None, Parser(), boto_session=boto3.Session(region_name=REGION))
+    copied, parameters = json.loads(json.dumps(document)), dict(values)
+    to_py27_compatible_template(copied, parameters)
+    translated: dict[str, Any] = undo_mark_unicode_str_in_template(
+        translator.translate(
+            copied, parameter_values=parameters, get_managed_policy_map=_managed_policies
+        )
+    )
+    return translated
 
 
 def expand(document: dict[str, Any], values: Mapping[str, str]) -> Template:
@@ -167,8 +184,7 @@ def expand(document: dict[str, Any], values: Mapping[str, str]) -> Template:
         raise validation_error(f"No transform but {SAM_TRANSFORM}, not {transforms}")
     if transforms:
         try:
-            # The translator changes what it is given.
-            document = transform(json.loads(json.dumps(document)), dict(values), _ManagedPolicies())
+            document = _translated(document, values)
         except InvalidDocumentException as error:
             causes = "; ".join(cause.message for cause in error.causes)
             raise validation_error(f"Transform {SAM_TRANSFORM} failed: {causes}") from None
