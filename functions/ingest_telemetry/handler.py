@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from ingest_telemetry.batch import (
     KinesisEvent,
-    arrival_time_of,
+    ages_milliseconds,
     decode_records,
     interpret_payloads,
     raw_object,
@@ -67,7 +67,7 @@ def ingest(
         use.rejected_zone.put_once(rejected.key, rejected.body, patience)
 
     objects = [written for written in (raw, rejected) if written is not None]
-    ages = _ages_milliseconds(event, use.now())
+    oldest, mean = ages_milliseconds(event, use.now())
     return Account(
         records=interpreted.records,
         accepted=interpreted.accepted,
@@ -75,14 +75,9 @@ def ingest(
         rejected_by_reason=interpreted.rejected_by_reason,
         bytes_written=sum(len(written.body) for written in objects),
         objects=tuple(written.key for written in objects),
-        oldest_record_age_milliseconds=max(ages, default=0.0),
-        ingest_delay_milliseconds=sum(ages) / len(ages) if ages else 0.0,
+        oldest_record_age_milliseconds=oldest,
+        ingest_delay_milliseconds=mean,
     )
-
-
-def _ages_milliseconds(event: KinesisEvent, now: datetime) -> list[float]:
-    now_microseconds = now.timestamp() * 1_000_000
-    return [(now_microseconds - arrival_time_of(record)) / 1_000 for record in event["Records"]]
 
 
 def _collaborators(settings: Settings) -> Collaborators:

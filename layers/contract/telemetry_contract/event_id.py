@@ -5,10 +5,22 @@ against its id, and no retry of device, rule, stream or consumer makes a second 
 """
 
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol, Self
 
 _DIGEST_BYTES: Final = 16
 _LENGTH_BYTES: Final = 4
+
+
+class Hash(Protocol):
+    """A hash object of `hashlib`."""
+
+    def copy(self) -> Self: ...
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+    def hexdigest(self) -> str: ...
 
 
 def event_id_of(device_id: str, payload: bytes, delivery_id: str | None = None) -> str:
@@ -16,21 +28,22 @@ def event_id_of(device_id: str, payload: bytes, delivery_id: str | None = None) 
 
     Hashed are the device id and then the payload. A reading without a device time is the same bytes
     each time, so there the delivery joins: pass `delivery_id`, the ingest id (else the position)
-    with the sub-sequence appended. Lengths go before the texts so that none runs into the next; a
-    payload never starts with the zero byte that a length does.
+    with `:` and the sub-sequence appended. Each text goes after its length, so that none runs into
+    the next; a payload, being JSON, never starts with the zero byte that a length does.
     """
-    hashed = hash_prefix(device_id)
+    hashed = hash_of_device(device_id)
     if delivery_id is not None:
-        hashed += hash_prefix(delivery_id)
-    return hash_of(hashed + payload)
+        hashed.update(_with_length(delivery_id))
+    hashed.update(payload)
+    return hashed.hexdigest()
 
 
-def hash_of(hashed: bytes) -> str:
-    """The id of a reading's prefixes and payload, joined."""
-    return blake2b(hashed, digest_size=_DIGEST_BYTES).hexdigest()
+def hash_of_device(device_id: str) -> Hash:
+    """The hash as far as it depends on the device alone."""
+    return blake2b(_with_length(device_id), digest_size=_DIGEST_BYTES)
 
 
-def hash_prefix(text: str) -> bytes:
-    """A text as it enters the hash: four bytes of length (big endian), then UTF-8."""
+def _with_length(text: str) -> bytes:
+    """Four bytes of length (big endian), then UTF-8."""
     encoded = text.encode()
     return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded

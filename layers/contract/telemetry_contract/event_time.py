@@ -46,29 +46,28 @@ def event_time_of(
         raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, "before the earliest accepted")
     if event_time > arrival_time + limits.max_event_time_ahead:
         raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, "too far after the arrival")
-    return event_time, time_flags(event_time, arrival_time, is_offset_assumed, limits)
+    return event_time, time_flags(event_time - arrival_time, is_offset_assumed, limits)
 
 
-def time_flags(
-    event_time: Microseconds, arrival_time: Microseconds, is_offset_assumed: bool, limits: Limits
-) -> tuple[str, ...]:
-    """The quality flags of an accepted event time."""
+def time_flags(from_arrival: int, is_offset_assumed: bool, limits: Limits) -> tuple[str, ...]:
+    """The quality flags of an accepted event time, so many microseconds after the arrival."""
     flags = (OFFSET_ASSUMED,) if is_offset_assumed else ()
-    if abs(event_time - arrival_time) > limits.clock_skew_flag:
+    if abs(from_arrival) > limits.clock_skew_flag:
         return (*flags, FAR_FROM_ARRIVAL)
     return flags
 
 
 def microseconds_of_number(number: float) -> Microseconds:
     """Microseconds since 1970 of a number whose size says its unit. Raises ContractViolation."""
-    size = abs(number)
-    if size < SECONDS_BELOW:
-        return round(number * MICROSECONDS_PER_SECOND)
-    if size < MILLISECONDS_BELOW:
-        return round(number * 1_000)
-    if size < MICROSECONDS_BELOW:
-        return round(number)
-    raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, _TOO_LARGE)
+    if -SECONDS_BELOW < number < SECONDS_BELOW:
+        microseconds = number * MICROSECONDS_PER_SECOND
+    elif -MILLISECONDS_BELOW < number < MILLISECONDS_BELOW:
+        microseconds = number * 1_000
+    elif -MICROSECONDS_BELOW < number < MICROSECONDS_BELOW:
+        microseconds = number
+    else:
+        raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, _TOO_LARGE)
+    return round(microseconds)
 
 
 def microseconds_of(moment: datetime) -> Microseconds:

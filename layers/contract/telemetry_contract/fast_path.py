@@ -1,245 +1,271 @@
-"""The fast path: proves a reading good at a tenth of the cost, and leaves the rest alone.
+"""The fast path: proves most readings good by the column, and leaves the rest alone.
 
 It accepts nothing on its own terms. A reading taken here comes out exactly as `interpret` would
-have it, every column included (a property test says so); whatever cannot be proven at once, good or
-bad, is left to `interpret`, which alone names reasons. Types and bounds are checked while parsing,
-by structs derived from the table of fields, which refuse any key they don't know. Readings never
-become objects: each is a row, and the rows become columns.
+have it, every column included (a property test says so); whatever is not plainly good is left to
+`interpret`, which alone names reasons. Payloads are grouped by their shape, so that what costs is
+done once per shape and column, and the rest of the work is Arrow's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Annotated, Any, Final
+from itertools import compress
+from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 
-from telemetry_contract.event_id import hash_of, hash_prefix
-from telemetry_contract.event_time import instant_of, time_flags
-from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS, Field
+from telemetry_contract.column_checks import (
+    Column,
+    Places,
+    checked_field,
+    checked_instants,
+    difference,
+    rows_at,
+    smallest_and_largest,
+)
+from telemetry_contract.columns import envelope_columns, hexadecimal, table_of
+from telemetry_contract.event_id import Hash, hash_of_device
+from telemetry_contract.event_time import OFFSET_ASSUMED, time_flags
+from telemetry_contract.fields import CONTAINER
 from telemetry_contract.identity import is_device_id, thing_of
 from telemetry_contract.limits import Limits
+from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.record import Record
-from telemetry_contract.rejection import ContractViolation, Rejection
+from telemetry_contract.rejection import Rejection
+from telemetry_contract.shapes import Shape, shape_of
+from telemetry_contract.unknown_fields import keep_unknown
+
+# Below it the fixed cost of some 40 columns is more than the slow path's for the rows.
+FEWEST_READINGS: Final = 8
+
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+# Columns that are worked with and not stored.
+_RECORD: Final = " record"
+_IS_OFFSET_ASSUMED: Final = " is_offset_assumed"
+_FROM_ARRIVAL: Final = " from_arrival"
 
 type Row = tuple[Any, ...]
 
-_IDS: Final = len(DEVICE_ID.spellings)
-_IDS_AND_TIMES: Final = _IDS + len(EVENT_TIME.spellings)
-_CONTAINER_KEY: Final = f'"{CONTAINER}"'.encode()
-
-# What the proof adds to a row, in this order, counted from its end.
-PROVEN: Final = ("record", "identity", "event_id", "device_id", "event_time", "quality_flags")
-
-
-class Unproven(Exception):  # noqa: N818 -- no error: the slow path decides
-    """The fast path cannot say that a reading is good."""
-
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """A struct for payloads of one kind, and where its fields lie in the row that it becomes.
+class Proven:
+    """Readings proven good, as tables of `RAW_SCHEMA`, and the records that were left."""
 
-    A row starts with the device ids and event times under each of their spellings. `columns` says
-    where each field's first spelling is, `aliases` where its further ones are, from `first_alias`
-    to the row's end.
-    """
-
-    decode: Callable[[bytes], Any]
-    row_of: Callable[[Any], Row]
-    columns: dict[str, int]
-    aliases: dict[int, tuple[int, ...]]
-    first_alias: int
-    no_aliases: Row
-
-    def resolve(self, row: Row) -> Row:
-        """The row with every field under its first spelling. Raises Unproven if given twice."""
-        resolved = list(row)
-        for column, aliases in self.aliases.items():
-            for alias in aliases:
-                if row[alias] is not None:
-                    if resolved[column] is not None:
-                        raise Unproven
-                    resolved[column] = row[alias]
-        return tuple(resolved)
-
-
-@dataclass(frozen=True, slots=True)
-class ProvenReadings:
-    """Readings of one shape, proven good. A row is the shape's, followed by `PROVEN`."""
-
-    shape: Shape
-    rows: list[Row]
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    tables: list[pa.Table]
+    flagged: int
+    left: list[Record | Rejection]
 
     @property
-    def flagged(self) -> int:
-        """How many carry a quality flag."""
-        return sum(1 for row in self.rows if row[-1])
-
-    def columns(self) -> dict[str, Row]:
-        """The contract's fields and what the proof added, each as a column."""
-        if not self.rows:
-            return dict.fromkeys((*self.shape.columns, *PROVEN), ())
-        columns = list(zip(*self.rows, strict=True))
-        proven = dict(zip(PROVEN, columns[-len(PROVEN) :], strict=True))
-        return {name: columns[at] for name, at in self.shape.columns.items()} | proven
+    def readings(self) -> int:
+        return sum(table.num_rows for table in self.tables)
 
 
 def prove(
-    records: Iterable[Record | Rejection], limits: Limits
-) -> tuple[list[ProvenReadings], list[Record | Rejection]]:
-    """Take every record whose payload is surely one good reading; return the others untouched.
+    records: Iterable[Record | Rejection], limits: Limits, fewest: int = FEWEST_READINGS
+) -> Proven:
+    """Take every record whose payload is plainly one good reading; leave the others untouched.
 
-    One pass over the records, so that each is decoded, checked and hashed while it is in the cache.
+    Shapes with fewer than `fewest` readings are left too. The order of rows means nothing.
     """
-    flat, nested = ProvenReadings(FLAT, []), ProvenReadings(NESTED, [])
     left: list[Record | Rejection] = []
-    hash_prefixes, things = _HashPrefixes(), _Things()
+    groups = _Groups()
+    parse = msgspec.json.Decoder().decode
     for record in records:
+        # One pass, so that each record is decoded and parsed while it is in the cache.
         if type(record) is not Record:
             left.append(record)
             continue
-        payload = record.payload
-        readings = nested if _CONTAINER_KEY in payload else flat
-        shape = readings.shape
         try:
-            row = shape.row_of(shape.decode(payload))
-            if row[shape.first_alias :] != shape.no_aliases:
-                row = shape.resolve(row)
-            device_id = _the_only(row[:_IDS])
-            thing = things[record.topic]
-            if (thing is not None and thing != device_id) or len(
-                payload
-            ) > limits.max_payload_bytes:
-                raise Unproven
-            event_time, is_offset_assumed = instant_of(_the_only(row[_IDS:_IDS_AND_TIMES]))
-            arrival_time = record.arrival_time
-            if not (
-                limits.earliest_event_time
-                <= event_time
-                <= arrival_time + limits.max_event_time_ahead
-            ):
-                raise Unproven
-            event_id = hash_of(hash_prefixes[device_id] + payload)
-        except _NOT_PROVEN:
+            payload = parse(record.payload)
+        except _UNREADABLE:
+            payload = None
+        if type(payload) is not dict:
             left.append(record)
             continue
-        readings.rows.append(
-            (
-                *row,
-                record,
-                "claimed" if thing is None else "verified",
-                event_id,
-                device_id,
-                event_time,
-                time_flags(event_time, arrival_time, is_offset_assumed, limits),
-            )
-        )
-    return [flat, nested], left
+        keys: tuple[Any, ...] = tuple(payload)
+        row = tuple(payload.values())
+        contained = payload.get(CONTAINER)
+        if type(contained) is dict:
+            keys = (keys, tuple(contained))
+            row += tuple(contained.values())
+        group = groups[keys]
+        group.records.append(record)
+        group.rows.append(row)
+
+    tables: list[pa.Table] = []
+    flagged = 0
+    for group in groups.values():
+        if group.shape is None or len(group.rows) < fewest:
+            left += group.records
+            continue
+        columns, bad = _checked(group.shape, group.records, group.rows, limits)
+        if bad:
+            left += [group.records[place] for place in bad]
+            columns = _without(columns, bad)
+        flags = _quality_flags(columns, limits)
+        flagged += sum(map(bool, flags))
+        if columns[_RECORD]:
+            tables.append(_table(columns, flags))
+    return Proven(tables, flagged, left)
 
 
-# UnicodeError: a key or text is not UTF-8. Nothing here can recurse: unknown keys are refused.
-_NOT_PROVEN: Final = (Unproven, ContractViolation, msgspec.MsgspecError, UnicodeError)
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The records and rows of one shape; None where it is not plain what belongs where."""
+
+    shape: Shape | None
+    records: list[Record]
+    rows: list[Row]
 
 
-def _the_only(given: Row) -> Any:
-    """The one value that is there. Raises Unproven if there is none, or more."""
-    if given.count(None) != len(given) - 1:
-        raise Unproven
-    for value in given:
-        if value is not None:
-            return value
-    raise Unproven
+class _Groups(dict[tuple[Any, ...], _Group]):
+    """Groups by the payload's keys; with a container, by the pair of its and the container's."""
+
+    def __missing__(self, keys: tuple[Any, ...]) -> _Group:
+        is_nested = bool(keys) and type(keys[0]) is tuple
+        shape = shape_of(*keys) if is_nested else shape_of(keys, None)
+        group = self[keys] = _Group(shape, [], [])
+        return group
 
 
-class _HashPrefixes(dict[str, bytes]):
-    """Device ids of this batch as they enter the hash. Raises Unproven for what is no device id."""
+def _checked(
+    shape: Shape, records: list[Record], rows: list[Row], limits: Limits
+) -> tuple[dict[str, Any], Places]:
+    """Everything that is in the rows, by the column, and the places of what is not plainly good."""
+    values: list[Column] = list(zip(*rows, strict=True))
+    columns: dict[str, Any] = {_RECORD: records, "device_id": values[shape.device_id]}
+    columns["identity"], bad = _identities(columns["device_id"], records)
 
-    def __missing__(self, device_id: str) -> bytes:
-        if not is_device_id(device_id):
-            raise Unproven
-        prefix = self[device_id] = hash_prefix(device_id)
-        return prefix
+    instants, columns[_IS_OFFSET_ASSUMED], no_times = checked_instants(values[shape.event_time])
+    arrivals = pa.array([record.arrival_time for record in records], pa.int64())
+    from_arrival = difference(instants, arrivals)
+    columns["event_time"], columns[_FROM_ARRIVAL] = instants, from_arrival
+    bad |= no_times | _out_of_range(instants, from_arrival, limits)
+
+    for field, place in shape.fields:
+        columns[field.name], flagged = checked_field(field, values[place])
+        bad |= flagged
+    if shape.unknown:
+        unknown = [(name, values[place]) for name, place in shape.unknown]
+        columns["measurements"], columns["attributes"] = _kept(unknown, len(rows))
+        bad |= _nested(unknown, records, limits)
+    largest = limits.max_payload_bytes
+    bad |= {at for at, record in enumerate(records) if len(record.payload) > largest}
+    return columns, bad
 
 
-class _Things(dict[str | None, str | None]):
-    """Topics of this batch and the things that they name."""
+def _without(columns: dict[str, Any], bad: Places) -> dict[str, Any]:
+    rows = len(columns[_RECORD])
+    is_good = [place not in bad for place in range(rows)]
+    good = pa.array(list(compress(range(rows), is_good)), pa.int64())
+    return {
+        name: rows_at(column, good)
+        if isinstance(column, pa.Array)
+        else list(compress(column, is_good))
+        for name, column in columns.items()
+    }
+
+
+def _table(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> pa.Table:
+    records: list[Record] = columns[_RECORD]
+    hashes = _HashesOfDevices()
+    digests = []
+    for record, device_id in zip(records, columns["device_id"], strict=True):
+        reading = hashes[device_id].copy()
+        reading.update(record.payload)
+        digests.append(reading.digest())
+    given = {
+        **columns,
+        **envelope_columns(records),
+        "record_id": [f"{record.position}:0" for record in records],
+        "event_id": hexadecimal(digests),
+        "event_time": columns["event_time"].view(RAW_SCHEMA.field("event_time").type),
+        "payload": [record.payload for record in records],
+    }
+    if any(flags):
+        given["quality_flags"] = flags
+    return table_of(given, RAW_SCHEMA, len(records))
+
+
+def _identities(device_ids: Column, records: list[Record]) -> tuple[list[str], Places]:
+    """How far each device id can be trusted; where it is none, or not the topic's thing."""
+    things = _ThingsOfTopics()
+    named = [things[record.topic] for record in records]
+    identities = ["claimed" if thing is None else "verified" for thing in named]
+    is_plain = set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids)))
+    if is_plain and (named == list(device_ids) or not any(named)):
+        return identities, set()
+    bad = {
+        place
+        for place, (device_id, thing) in enumerate(zip(device_ids, named, strict=True))
+        if type(device_id) is not str
+        or not is_device_id(device_id)
+        or (thing is not None and thing != device_id)
+    }
+    return identities, bad
+
+
+def _out_of_range(instants: pa.Array, from_arrival: pa.Array, limits: Limits) -> Places:
+    """Where an event time is before the earliest accepted or too far after the arrival."""
+    earliest, _ = smallest_and_largest(instants)
+    _, furthest = smallest_and_largest(from_arrival)
+    if earliest >= limits.earliest_event_time and furthest <= limits.max_event_time_ahead:
+        return set()
+    pairs = zip(instants.to_pylist(), from_arrival.to_pylist(), strict=True)
+    return {
+        place
+        for place, (instant, ahead) in enumerate(pairs)
+        if instant < limits.earliest_event_time or ahead > limits.max_event_time_ahead
+    }
+
+
+def _quality_flags(columns: dict[str, Any], limits: Limits) -> list[tuple[str, ...]]:
+    """The flags of each row; values that would be flagged have been left to the slow path."""
+    is_assumed: Sequence[bool] = columns[_IS_OFFSET_ASSUMED]
+    nearest, furthest = smallest_and_largest(columns[_FROM_ARRIVAL])
+    if nearest is None:
+        return []
+    if -limits.clock_skew_flag <= nearest and furthest <= limits.clock_skew_flag:
+        return [(OFFSET_ASSUMED,) if assumed else () for assumed in is_assumed]
+    pairs = zip(columns[_FROM_ARRIVAL].to_pylist(), is_assumed, strict=True)
+    return [time_flags(from_arrival, assumed, limits) for from_arrival, assumed in pairs]
+
+
+def _kept(
+    unknown: list[tuple[str, Column]], rows: int
+) -> tuple[list[dict[str, float]], list[dict[str, str]]]:
+    """The measurements and the attributes of each row."""
+    measurements: list[dict[str, float]] = [{} for _ in range(rows)]
+    attributes: list[dict[str, str]] = [{} for _ in range(rows)]
+    for name, column in unknown:
+        for value, numbers, others in zip(column, measurements, attributes, strict=True):
+            keep_unknown(name, value, numbers, others)
+    return measurements, attributes
+
+
+def _nested(unknown: list[tuple[str, Column]], records: list[Record], limits: Limits) -> Places:
+    """Where a payload has so many brackets that it may be too deep."""
+    if not any({dict, list}.intersection(map(type, column)) for _, column in unknown):
+        return set()
+    return {
+        place
+        for place, record in enumerate(records)
+        if record.payload.count(b"{") + record.payload.count(b"[") > limits.max_depth
+    }
+
+
+class _ThingsOfTopics(dict[str | None, str | None]):
+    """This batch's topics and the things that they name."""
 
     def __missing__(self, topic: str | None) -> str | None:
         thing = self[topic] = thing_of(topic)
         return thing
 
 
-def _type_of(field: Field) -> Any:
-    """A field's type with its bounds, as msgspec checks them while it parses."""
-    match field.kind:
-        case "text":
-            return Annotated[str, msgspec.Meta(max_length=int(field.maximum or 0))] | None
-        case "number":
-            return Annotated[float, msgspec.Meta(ge=field.minimum, le=field.maximum)] | None
-        case "integer":
-            return Annotated[int, msgspec.Meta(ge=field.minimum, le=field.maximum)] | None
-        case "boolean":
-            return bool | None
+class _HashesOfDevices(dict[str, Hash]):
+    """This batch's device ids, each hashed as far as the id goes."""
 
-
-def _spelled(fields: list[Field]) -> list[tuple[str, Any, None]]:
-    """Struct fields: first spellings in the order of the fields, then the aliases."""
-    first = [(field.name, _type_of(field), None) for field in fields]
-    further = [(alias, _type_of(field), None) for field in fields for alias in field.aliases]
-    return [*first, *further]
-
-
-def _struct(name: str, fields: list[tuple[str, Any, Any]]) -> Any:
-    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, gc=False)
-
-
-def _shape(struct: Any, row_of: Callable[[Any], Row], spellings: list[str]) -> Shape:
-    at = {spelling: place for place, spelling in enumerate(spellings)}
-    aliases = {
-        at[field.name]: tuple(at[alias] for alias in field.aliases)
-        for field in FIELDS
-        if field.aliases
-    }
-    first_alias = min(chain(*aliases.values()), default=len(spellings))
-    return Shape(
-        msgspec.json.Decoder(struct).decode,
-        row_of,
-        {field.name: at[field.name] for field in FIELDS},
-        aliases,
-        first_alias,
-        (None,) * (len(spellings) - first_alias),
-    )
-
-
-def _flat_shape() -> Shape:
-    """Everything at the top."""
-    fields = [*_ID_AND_TIME, *_spelled(list(FIELDS))]
-    return _shape(
-        _struct("FlatPayload", fields), msgspec.structs.astuple, [name for name, _, _ in fields]
-    )
-
-
-def _nested_shape() -> Shape:
-    """Texts at the top, everything that is measured in the container: so no field is in both."""
-    at_top = [*_ID_AND_TIME, *_spelled([field for field in FIELDS if field.kind == "text"])]
-    inside = _spelled([field for field in FIELDS if field.kind != "text"])
-    contained = _struct("Contained", inside)
-    payload = _struct("NestedPayload", [*at_top, (CONTAINER, contained, msgspec.NODEFAULT)])
-
-    def row_of(decoded: Any) -> Row:
-        *top, data = msgspec.structs.astuple(decoded)
-        return (*top, *msgspec.structs.astuple(data))
-
-    return _shape(payload, row_of, [name for name, _, _ in (*at_top, *inside)])
-
-
-_ID_AND_TIME: Final[list[tuple[str, Any, None]]] = [
-    *((spelling, str | None, None) for spelling in DEVICE_ID.spellings),
-    *((spelling, int | float | str | None, None) for spelling in EVENT_TIME.spellings),
-]
-FLAT: Final = _flat_shape()
-NESTED: Final = _nested_shape()
+    def __missing__(self, device_id: str) -> Hash:
+        hashed = self[device_id] = hash_of_device(device_id)
+        return hashed

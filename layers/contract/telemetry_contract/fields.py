@@ -93,3 +93,10 @@ FIELDS: Final[tuple[Field, ...]] = (
     Field("light", "boolean", "Whether light is seen."),
     Field("motion", "boolean", "Whether motion is seen."),
 )
+
+# Every name under which a field is recognised, with its precedence among the field's names.
+SPELLINGS: Final[dict[str, tuple[Field, int]]] = {
+    spelling: (field, precedence)
+    for field in (DEVICE_ID, EVENT_TIME, *FIELDS)
+    for precedence, spelling in enumerate(field.spellings)
+}

@@ -8,7 +8,7 @@ from telemetry_contract.fields import FIELDS, Kind
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 
-_ARROW_TYPES: Final[dict[Kind, pa.DataType]] = {
+ARROW_TYPES: Final[dict[Kind, pa.DataType]] = {
     "integer": pa.int64(),
     "number": pa.float64(),
     "text": pa.string(),
@@ -32,7 +32,7 @@ RAW_SCHEMA: Final = pa.schema(
         pa.field("event_id", pa.string(), nullable=False),
         pa.field("device_id", pa.string(), nullable=False),
         pa.field("event_time", _TIME, nullable=False),
-        *(pa.field(field.name, _ARROW_TYPES[field.kind]) for field in FIELDS),
+        *(pa.field(field.name, ARROW_TYPES[field.kind]) for field in FIELDS),
         pa.field("measurements", pa.map_(pa.string(), pa.float64())),
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
         pa.field("quality_flags", pa.list_(pa.string())),

@@ -6,13 +6,12 @@ proves only what would come out here in the same way. Dry runs of a redrive call
 """
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 
 from telemetry_contract.event_id import event_id_of
 from telemetry_contract.event_time import FROM_ARRIVAL, event_time_of
-from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS, Field
+from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS, SPELLINGS
 from telemetry_contract.identity import Identity, device_id_of, identity_of
 from telemetry_contract.json_text import cut_elements, parse, refuse_deep_nesting, text_of
 from telemetry_contract.limits import Limits
@@ -54,14 +53,6 @@ class _Given(msgspec.Struct, gc=False):
     event_time: object
     values: dict[str, object]
     unknown: list[tuple[str, object]]
-
-
-# Each name under which a field is recognised, with its precedence among the field's names.
-_SPELLINGS: Final[dict[str, tuple[Field, int]]] = {
-    spelling: (field, precedence)
-    for field in (DEVICE_ID, EVENT_TIME, *FIELDS)
-    for precedence, spelling in enumerate(field.spellings)
-}
 
 
 def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejection]]:
@@ -190,12 +181,12 @@ def _collect(
     unknown: list[tuple[str, object]],
 ) -> None:
     for key, value in source.items():
-        spelling = _SPELLINGS.get(key)
+        spelling = SPELLINGS.get(key)
         if spelling is not None:
             if value is not None:
                 field, precedence = spelling
                 # Whatever is at the top comes before whatever is in the container.
-                rank = precedence + (len(_SPELLINGS) if path else 0)
+                rank = precedence + (len(SPELLINGS) if path else 0)
                 candidates.setdefault(field.name, []).append((rank, path + key, value))
         elif not (path == "" and key == CONTAINER and isinstance(value, dict)):
             unknown.append((path + key, value))

@@ -1,0 +1,54 @@
+"""Shapes: payloads with the same keys in the same order, which most messages of a fleet have.
+
+What has to be done with each value is decided once per shape instead of once per message.
+"""
+
+from dataclasses import dataclass
+
+from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, SPELLINGS, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where things are in a row: the values of a payload, then those of its container.
+
+    Names of unknown fields are as they are kept, with their path.
+    """
+
+    device_id: int
+    event_time: int
+    fields: tuple[tuple[Field, int], ...]
+    unknown: tuple[tuple[str, int], ...]
+
+
+def shape_of(keys: tuple[str, ...], contained: tuple[str, ...] | None) -> Shape | None:
+    """The shape of payloads with these keys and with those in their container, if they have one.
+
+    None if it is not plain what belongs where: a field under two names, a name twice, no device id
+    or no event time.
+    """
+    known: dict[str, int] = {}
+    fields: list[tuple[Field, int]] = []
+    unknown: dict[str, int] = {}
+    inside = contained or ()
+    paths = [*keys, *(f"{CONTAINER}.{key}" for key in inside)]
+    for place, (key, path) in enumerate(zip((*keys, *inside), paths, strict=True)):
+        if contained is not None and path == CONTAINER:
+            continue
+        spelling = SPELLINGS.get(key)
+        if spelling is None:
+            if path in unknown:
+                return None
+            unknown[path] = place
+            continue
+        field, _ = spelling
+        if field.name in known:
+            return None
+        known[field.name] = place
+        if field not in (DEVICE_ID, EVENT_TIME):
+            fields.append((field, place))
+    if DEVICE_ID.name not in known or EVENT_TIME.name not in known:
+        return None
+    return Shape(
+        known[DEVICE_ID.name], known[EVENT_TIME.name], tuple(fields), tuple(unknown.items())
+    )
