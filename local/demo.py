@@ -13,12 +13,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from devices.fleet import FleetConfig, FleetResult, devices_in_replay, replay_file, run_fleet
 from devices.provisioning import DeviceCredentials, provision_fleet
@@ -26,16 +27,17 @@ from local import lake as lakes
 from local.accounting import Figures, Sent, result
 from local.curation import CurationError, curate
 from local.demo_output import answer_as_json, show, write
-from local.lake import Device, Lake
+from local.lake import Device, Lake, StreamCounter
 from local.lifecycle import LocalCloud
 from local.progress import Progress, Stage
-from local.report import answers, report
+from local.report import Connection, answers, report
 
 FOLDER = Path("build/demo")
 STAGES = ("cloud", "deploy", "provision", "publish", "ingest", "curate", "query")
 INGEST_PATIENCE_SECONDS = 120.0
 METRICS_PATIENCE_SECONDS = 15.0
 POLL_SECONDS = 0.5
+_MARK = ".demo"
 
 
 class DemoError(Exception):
@@ -68,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=Options.seed, help="the same seed sends the same readings")
     add("--devices", type=int, default=Options.devices)
     add("--messages", type=int, default=Options.messages, help="all that is sent, bad ones too")
+    add("--folder", type=Path, default=FOLDER, help="where its files go (default build/demo)")
     add("--small", action="store_true", help="5 devices and 500 messages, for a quick look")
     return arguments
 
@@ -76,6 +79,7 @@ def run(argv: Sequence[str]) -> int:
     """Run the demo for the command line; the exit code."""
     given = parser().parse_args(argv)
     options = Options(
+        folder=given.folder,
         replay=given.replay,
         seed=given.seed,
         devices=5 if given.small else given.devices,
@@ -90,18 +94,37 @@ def run(argv: Sequence[str]) -> int:
         # Device threads may still be waiting for a broker that is gone: don't wait for them.
         os._exit(130)
     except (DemoError, CurationError) as error:
-        print(f"demo: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0 if written["adds_up"] else 1
 
 
-def demonstrate(options: Options, out: Any) -> dict[str, Any]:
-    """Run every stage, print and write what came out, and give it."""
+@dataclass(frozen=True)
+class Demonstration:
+    """A run that is over, while its cloud is still there."""
+
+    written: dict[str, Any]
+    page: str
+    cloud: LocalCloud
+    outputs: Mapping[str, str]
+    lake: Lake
+
+
+def demonstrate(options: Options, out: TextIO) -> dict[str, Any]:
+    """Run every stage, print and write what came out, and give it. Nothing is left running."""
+    with demonstrated(options, out) as run:
+        written, page = run.written, run.page
+    write(options.folder, written, page)
+    show(out, options.folder, written)
+    return written
+
+
+@contextmanager
+def demonstrated(options: Options, out: TextIO) -> Iterator[Demonstration]:
+    """Run every stage, and stop the cloud when the block is left."""
     if options.replay is not None and not options.replay.is_file():
         raise DemoError(f"there is no file {options.replay}")
     progress = Progress(STAGES, out)
-    started_at = datetime.now(UTC)
-    begin = time.monotonic()
     cloud = LocalCloud(options.folder)
     try:
         _begin_clean(cloud, options.folder)
@@ -109,42 +132,50 @@ def demonstrate(options: Options, out: Any) -> dict[str, Any]:
             cloud.start(stage.show)
         with progress.stage("deploy", "deploy template.yaml (sam deploy)") as stage:
             outputs = cloud.deploy(stage.show)
-        lake = lakes.lake_of(outputs, cloud.endpoint, cloud.region)
-        with progress.stage("provision", "register the devices") as stage:
-            devices = _provision(lake, outputs, cloud, options, stage)
-        with progress.stage("publish", "publish over MQTT") as stage:
-            fleet = _publish(lake, cloud, devices, options, stage)
-        with progress.stage("ingest", "stream to raw zone") as stage:
-            _wait_until_ingested(lake, outputs, cloud, fleet, stage)
-        with progress.stage("curate", "crawl and curate (Glue workflow)") as stage:
-            _curate(lake, outputs, stage)
-        with progress.stage("query", "count and query the curated zone") as stage:
-            found = count(lake, outputs, stack=cloud.stack, since=started_at)
-            connection = lakes.connect(lake)
-            answered = answers(connection, has_rejected=bool(found.rejected))
-        details = {
-            "input": options.input,
-            "seed": None if options.replay else options.seed,
-            "devices": len(devices),
-            "started_at": started_at.isoformat(),
-            "seconds_total": round(time.monotonic() - begin, 2),
-            "answers": [answer_as_json(answer) for answer in answered],
-        }
-        sent = _sent(fleet, options)
-        written = result(sent, found, progress.seconds, details)
-        page = report(written, answered, connection)
+        yield _run_stages(options, cloud, outputs, progress)
     finally:
         with _undisturbed():
             cloud.stop()
-    write(options.folder, written, page)
-    show(out, options.folder, sent, found, answered, written)
-    return written
 
 
-def count(lake: Lake, outputs: Mapping[str, str], *, stack: str, since: datetime) -> Figures:
+def _run_stages(
+    options: Options, cloud: LocalCloud, outputs: Mapping[str, str], progress: Progress
+) -> Demonstration:
+    begin = datetime.now(UTC)
+    lake = lakes.lake_of(outputs, cloud.endpoint, cloud.region)
+    with progress.stage("provision", "register the devices") as stage:
+        devices = _provision(lake, outputs, cloud, options, stage)
+    with progress.stage("publish", "publish over MQTT") as stage:
+        fleet = _publish(cloud, devices, options, stage)
+    with progress.stage("ingest", "stream to raw zone") as stage:
+        _wait_until_ingested(lake, outputs, cloud, fleet, stage)
+    with progress.stage("curate", "crawl and curate (Glue workflow)") as stage:
+        curate(lake.client("glue"), outputs["CurationWorkflowName"], stage.show)
+    with progress.stage("query", "count and query the curated zone"):
+        connection = lakes.connect(lake)
+        found = count(lake, outputs, connection, stack=cloud.stack, since=begin)
+        answered = answers(connection, has_rejected=bool(found.rejected))
+    details = {
+        "input": options.input,
+        "seed": None if options.replay else options.seed,
+        "devices": len(devices),
+        "seconds_total": round(sum(progress.seconds.values()), 2),
+        "answers": [answer_as_json(answer) for answer in answered],
+    }
+    written = result(_sent(fleet, options), found, progress.seconds, details)
+    return Demonstration(written, report(written, answered, connection), cloud, outputs, lake)
+
+
+def count(
+    lake: Lake,
+    outputs: Mapping[str, str],
+    connection: Connection,
+    *,
+    stack: str,
+    since: datetime,
+) -> Figures:
     """Count a run where things happened: stream, metrics, objects, the job's account, rows."""
     namespace = f"TelemetryLake/{stack}"
-    connection = lakes.connect(lake)
     account = connection.execute(
         """SELECT sum(rows_in), sum(curated), sum(duplicates), sum(dropped), sum(late)
         FROM curation_runs"""
@@ -154,13 +185,14 @@ def count(lake: Lake, outputs: Mapping[str, str], *, stack: str, since: datetime
         """SELECT count(*), count(DISTINCT event_id), count(*) FILTER (WHERE is_late)
         FROM readings"""
     ).fetchall()[0]
-    records = lakes.stream_records(lake, outputs["TelemetryStreamName"])
+    raw_rows = connection.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM raw_objects")
+    records = StreamCounter(lake, outputs["TelemetryStreamName"]).count()
     received, received_accepted = _received(lake, namespace, since, records)
     return Figures(
         records=records,
         received=received,
         received_accepted=received_accepted,
-        accepted=lakes.raw_rows(lake),
+        accepted=raw_rows.fetchall()[0][0],
         rejected=lakes.rejected_rows(lake),
         failed=lakes.failed_objects(lake),
         rows_in=rows_in,
@@ -187,10 +219,14 @@ def _received(lake: Lake, namespace: str, since: datetime, records: int) -> tupl
 
 
 def _begin_clean(cloud: LocalCloud, folder: Path) -> None:
-    """End what a killed demo may have left, and forget its files."""
+    """End what a killed demo may have left, and forget its files, but no one else's."""
+    mark = folder / _MARK
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise DemoError(f"{folder} holds something else than a demo: give another folder")
     cloud.stop()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    mark.touch()
 
 
 def _provision(
@@ -221,7 +257,6 @@ def _provision(
 
 
 def _publish(
-    lake: Lake,
     cloud: LocalCloud,
     devices: tuple[DeviceCredentials, ...],
     options: Options,
@@ -251,12 +286,13 @@ def _wait_until_ingested(
 ) -> None:
     """Wait until the rule has passed everything on and the mapping has nothing behind."""
     deadline = time.monotonic() + INGEST_PATIENCE_SECONDS
+    stream = StreamCounter(lake, outputs["TelemetryStreamName"])
     while True:
         status = cloud.status()
         # None: the mapping has not looked at the stream yet.
         waiting = [mapping["behind"] for mapping in status["mappings"]]
         behind = sum(waiting) if None not in waiting else -1
-        arrived = lakes.stream_records(lake, outputs["TelemetryStreamName"])
+        arrived = stream.count()
         stage.show(f"{arrived:,} records, {behind:,} behind")
         if arrived >= fleet.acknowledged and behind == 0:
             return
@@ -266,10 +302,6 @@ def _wait_until_ingested(
                 f"ingested after {INGEST_PATIENCE_SECONDS:.0f} s: see {cloud.folder / 'logs'}"
             )
         time.sleep(POLL_SECONDS)
-
-
-def _curate(lake: Lake, outputs: Mapping[str, str], stage: Stage) -> None:
-    curate(lake.client("glue"), outputs["CurationWorkflowName"], stage.show)
 
 
 def interruptible[T](work: Callable[[], T]) -> T:

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from local.accounting import Figures, Sent, equations
 from local.progress import table
 from local.report import Answer
 
 
 def answer_as_json(answer: Answer) -> dict[str, Any]:
+    """An answer as `result.json` keeps it."""
     return {
         "question": answer.question.title,
         "sql": answer.question.sql,
@@ -19,39 +19,31 @@ def answer_as_json(answer: Answer) -> dict[str, Any]:
 
 
 def write(folder: Path, written: Mapping[str, Any], page: str) -> None:
+    """Write the figures and the page."""
     (folder / "result.json").write_text(json.dumps(written, indent=2, default=str) + "\n")
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
-def show(
-    out: TextIO,
-    folder: Path,
-    sent: Sent,
-    found: Figures,
-    answered: Sequence[Answer],
-    written: Mapping[str, Any],
-) -> None:
+def show(out: TextIO, folder: Path, written: Mapping[str, Any]) -> None:
+    """Print what `result.json` holds."""
+
     def section(title: str, lines: Sequence[str]) -> None:
         print(f"\n{title}\n" + "\n".join(f"  {line}" for line in lines), file=out)
 
     print(f"\n{written['input']}", file=out)
     section("What became of the messages", table(["figure", "count"], _figures(written)))
-    section(
-        "Does it add up?",
-        table(
-            ["this", "n", "is that", "n ", "?"],
-            [
-                [e.left, e.left_value, e.right, e.right_value, "yes" if e.holds else "NO"]
-                for e in equations(sent, found)
-            ],
-        ),
-    )
-    for answer in answered:
-        section(answer.question.title, table(answer.headers, answer.rows))
-    rows = [[name, seconds] for name, seconds in written["seconds"].items()]
-    section("Seconds", table(["stage", "seconds"], [*rows, ["total", written["seconds_total"]]]))
+    equations = [
+        [e["left"], e["left_value"], e["right"], e["right_value"], "yes" if e["holds"] else "NO"]
+        for e in written["equations"]
+    ]
+    section("Does it add up?", table(["this", "n", "is that", "n ", "?"], equations))
+    for answer in written["answers"]:
+        rows = [list(row.values()) for row in answer["rows"]]
+        section(answer["question"], table(list(answer["rows"][0]), rows))
+    stages = [[name, seconds] for name, seconds in written["seconds"].items()]
+    section("Seconds", table(["stage", "seconds"], [*stages, ["total", written["seconds_total"]]]))
     verdict = "Everything adds up." if written["adds_up"] else "It does NOT add up."
-    print(f"\n{verdict} {folder}/report.html, {folder}/result.json", file=out)
+    print(f"\n{verdict} {folder / 'report.html'}, {folder / 'result.json'}", file=out)
 
 
 def _figures(written: Mapping[str, Any]) -> list[list[object]]:

@@ -8,7 +8,7 @@ be compared with what the job says about them.
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
@@ -28,6 +29,16 @@ _REGISTRY = Schema(
     NestedField(2, "model", StringType()),
     NestedField(3, "site", StringType()),
     NestedField(4, "registered_at", TimestamptzType()),
+)
+
+
+_RAW_OBJECTS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("rows", pa.int64()),
+        ("oldest_arrival", pa.timestamp("us", tz="UTC")),
+        ("written_at", pa.timestamp("us", tz="UTC")),
+    ]
 )
 
 
@@ -72,7 +83,7 @@ class Device:
     registered_at: datetime
 
 
-def lake_of(outputs: dict[str, str], endpoint: str | None, region: str) -> Lake:
+def lake_of(outputs: Mapping[str, str], endpoint: str | None, region: str) -> Lake:
     """The lake of a deployed stack, from its outputs."""
     return Lake(
         endpoint=endpoint,
@@ -106,7 +117,7 @@ def register_devices(lake: Lake, devices: Sequence[Device]) -> None:
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
-    """DuckDB with the curated tables and `rejected_data` as they are now. Times are UTC."""
+    """DuckDB with the curated tables, `rejected_data` and `raw_objects` as they are now, in UTC."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     catalogue = lake.catalogue()
@@ -116,19 +127,27 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
         except NoSuchTableError:
             continue
         connection.register(name, table.scan().to_arrow())
+    connection.register("raw_objects", raw_objects(lake))
     rejected = list(_tables(lake, lake.rejected_bucket, "rejected_data/"))
     if rejected:
         connection.register("rejected_data", pa.concat_tables(rejected, promote_options="default"))
     return connection
 
 
-def raw_rows(lake: Lake) -> int:
-    """How many rows the raw zone's objects hold, by their footers."""
+def raw_objects(lake: Lake) -> pa.Table:
+    """The raw zone's objects: key, rows (by the footer), oldest_arrival of a row, written_at."""
     s3 = lake.client("s3")
-    return sum(
-        int(pq.read_metadata(io.BytesIO(_body(s3, lake.raw_bucket, key))).num_rows)
-        for key in _keys(s3, lake.raw_bucket, "raw_data/")
-    )
+    found: dict[str, list[object]] = {
+        name: [] for name in ("key", "rows", "oldest_arrival", "written_at")
+    }
+    for item in _objects(s3, lake.raw_bucket, "raw_data/"):
+        body = io.BytesIO(_body(s3, lake.raw_bucket, item["Key"]))
+        arrivals = pq.read_table(body, columns=["arrival_time"]).column(0)
+        found["key"].append(item["Key"])
+        found["rows"].append(pq.read_metadata(body).num_rows)
+        found["oldest_arrival"].append(pc.min(arrivals).as_py())
+        found["written_at"].append(item["LastModified"])
+    return pa.table(found, _RAW_OBJECTS)
 
 
 def rejected_rows(lake: Lake) -> dict[str, int]:
@@ -144,21 +163,33 @@ def failed_objects(lake: Lake) -> int:
     return sum(1 for _ in _keys(lake.client("s3"), lake.failed_bucket, ""))
 
 
-def stream_records(lake: Lake, stream: str) -> int:
-    """How many records the stream holds, read shard by shard from its start to its present end."""
-    kinesis = lake.client("kinesis")
-    total = 0
-    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
-        iterator = kinesis.get_shard_iterator(
-            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
+class StreamCounter:
+    """Counts a stream's records from its start; each `count` reads only what is new."""
+
+    def __init__(self, lake: Lake, stream: str) -> None:
+        self._kinesis = lake.client("kinesis")
+        self._iterators: list[str | None] = [
+            self._kinesis.get_shard_iterator(
+                StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+            )["ShardIterator"]
+            for shard in self._kinesis.list_shards(StreamName=stream)["Shards"]
+        ]
+        self._total = 0
+
+    def count(self) -> int:
+        """How many records the stream holds by now."""
+        for position, iterator in enumerate(self._iterators):
+            self._iterators[position] = self._read_to_the_end(iterator)
+        return self._total
+
+    def _read_to_the_end(self, iterator: str | None) -> str | None:
         while iterator:
-            answer = kinesis.get_records(ShardIterator=iterator, Limit=10_000)
-            total += len(answer["Records"])
+            answer = self._kinesis.get_records(ShardIterator=iterator, Limit=10_000)
+            self._total += len(answer["Records"])
             iterator = answer.get("NextShardIterator")
             if not answer["Records"] and not answer.get("MillisBehindLatest"):
                 break
-    return total
+        return iterator
 
 
 def metric_sum(lake: Lake, namespace: str, metric: str, since: datetime, until: datetime) -> int:
@@ -183,9 +214,12 @@ def _tables(lake: Lake, bucket: str, prefix: str) -> Iterator[pa.Table]:
 
 
 def _keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
+    return (item["Key"] for item in _objects(s3, bucket, prefix))
+
+
+def _objects(s3: Any, bucket: str, prefix: str) -> Iterator[Any]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for item in page.get("Contents", []):
-            yield item["Key"]
+        yield from page.get("Contents", [])
 
 
 def _body(s3: Any, bucket: str, key: str) -> bytes:

@@ -29,6 +29,10 @@ def lake(latitude: str = "37.7 + i / 1000", late: str = "false") -> duckdb.DuckD
         "TIMESTAMPTZ '2026-11-24 10:10:00Z' AS finished_at"
     )
     connection.execute(
+        "CREATE TABLE raw_objects AS SELECT TIMESTAMPTZ '2026-11-24 10:00:00Z' AS oldest_arrival,"
+        "TIMESTAMPTZ '2026-11-24 10:00:04Z' AS written_at"
+    )
+    connection.execute(
         "CREATE TABLE rejected_data AS SELECT 'not_json' AS reason, 'at byte 3' AS detail"
     )
     return connection
@@ -78,7 +82,10 @@ def test_fleets_without_positions_or_with_only_late_readings_are_drawn_too(
 
 def test_latency_is_measured_step_by_step() -> None:
     rows = ask(lake(), LATENCY).rows
-    assert [row[:2] for row in rows[:2]] == [["device to broker", 1.0], ["broker to stream", 2.0]]
+    assert [row[:2] for row in rows[:2]] == [
+        ["broker to stream", 2.0],
+        ["stream to raw zone, longest per object", 4.0],
+    ]
     # The run ended ten minutes after the first reading, which took three seconds to the stream.
-    assert rows[2][0] == "stream to curated"
+    assert rows[2][0] == "stream to curated zone"
     assert rows[2][3] == pytest.approx(597)
