@@ -148,7 +148,7 @@ def _run_stages(
     with progress.stage("publish", "publish over MQTT") as stage:
         fleet = _publish(cloud, devices, options, stage)
     with progress.stage("ingest", "stream to raw zone") as stage:
-        _wait_until_ingested(lake, outputs, cloud, fleet, stage)
+        wait_until_ingested(lake, outputs, cloud, fleet.acknowledged, stage.show)
     with progress.stage("curate", "crawl and curate (Glue workflow)") as stage:
         curate(lake.client("glue"), outputs["CurationWorkflowName"], stage.show)
     with progress.stage("query", "count and query the curated zone"):
@@ -281,10 +281,14 @@ def _publish(
     return fleet
 
 
-def _wait_until_ingested(
-    lake: Lake, outputs: Mapping[str, str], cloud: LocalCloud, fleet: FleetResult, stage: Stage
+def wait_until_ingested(
+    lake: Lake,
+    outputs: Mapping[str, str],
+    cloud: LocalCloud,
+    records: int,
+    show: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Wait until the rule has passed everything on and the mapping has nothing behind."""
+    """Wait until the stream has had `records` and the mapping has nothing behind."""
     deadline = time.monotonic() + INGEST_PATIENCE_SECONDS
     stream = StreamCounter(lake, outputs["TelemetryStreamName"])
     while True:
@@ -293,12 +297,12 @@ def _wait_until_ingested(
         waiting = [mapping["behind"] for mapping in status["mappings"]]
         behind = sum(waiting) if None not in waiting else -1
         arrived = stream.count()
-        stage.show(f"{arrived:,} records, {behind:,} behind")
-        if arrived >= fleet.acknowledged and behind == 0:
+        show(f"{arrived:,} records, {max(behind, 0):,} behind")
+        if arrived >= records and behind == 0:
             return
         if time.monotonic() > deadline:
             raise DemoError(
-                f"{arrived:,} of {fleet.acknowledged:,} records arrived, {behind:,} are not "
+                f"{arrived:,} of {records:,} records arrived, {max(behind, 0):,} are not "
                 f"ingested after {INGEST_PATIENCE_SECONDS:.0f} s: see {cloud.folder / 'logs'}"
             )
         time.sleep(POLL_SECONDS)
