@@ -1,0 +1,327 @@
+"""The real `sam deploy` of the built template into the local cloud, and what is there afterwards.
+
+Changes are deployed through the CloudFormation API, as `sam deploy` does, to be quick.
+"""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+import yaml
+from botocore.exceptions import ClientError
+
+from local.lifecycle import LocalCloud, clean_environment
+from local.template import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUTS = {
+    "TelemetryStreamName",
+    "RawZoneBucketName",
+    "RejectedZoneBucketName",
+    "FailedZoneBucketName",
+    "CuratedZoneBucketName",
+    "DatabaseName",
+    "CurationWorkflowName",
+    "IngestTelemetryFunctionName",
+    "PipelineDashboardUrl",
+    "OperationsDashboardUrl",
+}
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
+    """A local cloud of its own with the stack deployed."""
+    environment = dict(os.environ)
+    cloud = LocalCloud(tmp_path_factory.mktemp("cloud"))
+    try:
+        cloud.start()
+        cloud.deploy()
+        yield cloud
+    finally:
+        cloud.stop()
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def client(cloud: LocalCloud, service: str) -> Any:
+    return boto3.client(
+        cast("Any", service),
+        endpoint_url=cloud.endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(cloud: LocalCloud) -> dict[str, str]:
+    return cloud.outputs()
+
+
+def deploy(cloud: LocalCloud, template: dict[str, Any], stack: str) -> dict[str, Any]:
+    """Deploy a small template; the stack as it ended."""
+    cloudformation = client(cloud, "cloudformation")
+    change_set = cloudformation.create_change_set(
+        StackName=stack,
+        ChangeSetName="change",
+        ChangeSetType="CREATE",
+        TemplateBody=yaml.safe_dump(template),
+    )["Id"]
+    described = cloudformation.describe_change_set(ChangeSetName=change_set)
+    assert described["Status"] == "CREATE_COMPLETE", described["StatusReason"]
+    cloudformation.execute_change_set(ChangeSetName=change_set)
+    return _settled(cloudformation, stack)
+
+
+def update(cloud: LocalCloud, **changed: str) -> dict[str, Any]:
+    """Deploy the application's stack with other values of some parameters."""
+    cloudformation = client(cloud, "cloudformation")
+    described = cloudformation.describe_stacks(StackName=cloud.stack)["Stacks"][0]
+    cloudformation.update_stack(
+        StackName=cloud.stack,
+        UsePreviousTemplate=True,
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=described["Tags"],
+        Parameters=[
+            {"ParameterKey": one["ParameterKey"], "ParameterValue": changed[one["ParameterKey"]]}
+            if one["ParameterKey"] in changed
+            else {"ParameterKey": one["ParameterKey"], "UsePreviousValue": True}
+            for one in described["Parameters"]
+        ],
+    )
+    return _settled(cloudformation, cloud.stack)
+
+
+def _settled(cloudformation: Any, stack: str) -> dict[str, Any]:
+    # The first look comes after three seconds of execution at most, and is nearly always enough.
+    for _ in range(600):
+        told: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
+        if not told["StackStatus"].endswith("_IN_PROGRESS"):
+            return told
+    raise AssertionError(f"{stack} is still {told['StackStatus']}")
+
+
+def test_every_resource_of_the_template_is_there(cloud: LocalCloud) -> None:
+    shown = client(cloud, "cloudformation").describe_stack_resources(StackName=cloud.stack)
+    statuses = {one["ResourceStatus"] for one in shown["StackResources"]}
+    there = {one["LogicalResourceId"] for one in shown["StackResources"]}
+
+    assert statuses == {"CREATE_COMPLETE"}
+    declared = set(parse((ROOT / "template.yaml").read_text())["Resources"])
+    # Layers get their content's hash in their name; a subscription needs an address.
+    assert declared - there == {"ContractLayer", "ColumnarLayer", "AlarmSubscription"}
+
+
+def test_the_outputs_that_people_and_tools_read_are_given(outputs: dict[str, str]) -> None:
+    assert outputs.keys() >= OUTPUTS
+    assert all(outputs.values())
+
+
+def test_the_stream_is_as_the_template_says(cloud: LocalCloud, outputs: dict[str, str]) -> None:
+    kinesis = client(cloud, "kinesis")
+    stream = kinesis.describe_stream_summary(StreamName=outputs["TelemetryStreamName"])
+    summary = stream["StreamDescriptionSummary"]
+
+    assert summary["OpenShardCount"] == 2
+    assert summary["RetentionPeriodHours"] == 168
+    assert (summary["EncryptionType"], summary["KeyId"]) == ("KMS", "alias/aws/kinesis")
+
+
+def test_the_rule_is_as_the_template_says(cloud: LocalCloud, outputs: dict[str, str]) -> None:
+    rule = client(cloud, "iot").get_topic_rule(ruleName=outputs["TelemetryRuleName"])["rule"]
+
+    assert rule["sql"].endswith("FROM 'dt/+/+/telemetry'")
+    assert rule["actions"][0]["kinesis"]["streamName"] == outputs["TelemetryStreamName"]
+
+
+def test_the_mapping_is_as_the_template_says(cloud: LocalCloud, outputs: dict[str, str]) -> None:
+    (mapping,) = client(cloud, "lambda").list_event_source_mappings()["EventSourceMappings"]
+
+    assert mapping["EventSourceArn"].endswith(f"stream/{outputs['TelemetryStreamName']}")
+    assert mapping["FunctionArn"].endswith(outputs["IngestTelemetryFunctionName"])
+    assert mapping["BatchSize"] == 10_000
+    assert mapping["MaximumBatchingWindowInSeconds"] == 1
+    failed = f"arn:aws:s3:::{outputs['FailedZoneBucketName']}"
+    assert mapping["DestinationConfig"]["OnFailure"]["Destination"] == failed
+
+
+def test_the_zones_are_private_encrypted_and_versioned(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    s3 = client(cloud, "s3")
+    for zone in ("Raw", "Rejected", "Failed", "Curated"):
+        bucket = outputs[f"{zone}ZoneBucketName"]
+        block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+        rules = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+        assert all(block.values())
+        encryption = rules["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+        assert encryption["SSEAlgorithm"] == "AES256"
+        assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+        rules = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+        assert "abandoned-uploads" in [rule["ID"] for rule in rules]
+
+
+def test_the_job_has_its_arguments_and_its_script(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    job = client(cloud, "glue").get_job(JobName=outputs["CurateTelemetryJobName"])["Job"]
+    bucket, key = job["Command"]["ScriptLocation"].removeprefix("s3://").split("/", 1)
+
+    assert job["DefaultArguments"]["--raw_zone_bucket"] == outputs["RawZoneBucketName"]
+    script = client(cloud, "s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    assert script == (ROOT / "glue/curate_telemetry.py").read_bytes()
+
+
+def test_alarms_and_dashboards_are_kept(cloud: LocalCloud, outputs: dict[str, str]) -> None:
+    cloudwatch = client(cloud, "cloudwatch")
+    alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+
+    assert {action for alarm in alarms for action in alarm["AlarmActions"]} == {
+        outputs["AlarmTopicArn"]
+    }
+    for name in ("pipeline", "operations"):
+        dashboard = cloudwatch.get_dashboard(DashboardName=f"{cloud.stack}-{name}")
+        assert json.loads(dashboard["DashboardBody"])["widgets"]
+
+
+def test_a_conditional_deny_does_not_lock_the_local_cloud_out(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    s3, bucket = client(cloud, "s3"), outputs["CuratedZoneBucketName"]
+
+    s3.put_object(Bucket=bucket, Key="probe", Body=b"x")
+    assert s3.get_object(Bucket=bucket, Key="probe")["Body"].read() == b"x"
+    s3.delete_object(Bucket=bucket, Key="probe")
+
+
+def test_a_second_deployment_finds_nothing_to_change(cloud: LocalCloud) -> None:
+    cloud.deploy()
+
+    assert "No changes to deploy" in (cloud.folder / "logs/deploy.log").read_text()
+
+
+def test_an_update_takes_effect_in_place_and_loses_nothing(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    kinesis, functions = client(cloud, "kinesis"), client(cloud, "lambda")
+    stream = outputs["TelemetryStreamName"]
+    (before,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    put = kinesis.put_record(StreamName=stream, Data=b"before the update", PartitionKey="k")
+
+    stack = update(cloud, ShardCount="4", BatchSize="77", StreamRetentionHours="200")
+
+    assert stack["StackStatus"] == "UPDATE_COMPLETE"
+    summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    assert (summary["OpenShardCount"], summary["RetentionPeriodHours"]) == (4, 200)
+    (after,) = functions.list_event_source_mappings()["EventSourceMappings"]
+    assert after["UUID"] == before["UUID"]
+    assert after["BatchSize"] == 77
+    place = kinesis.get_shard_iterator(
+        StreamName=stream, ShardId=put["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    records = kinesis.get_records(ShardIterator=place)["Records"]
+    assert [record["Data"] for record in records] == [b"before the update"]
+
+
+def test_an_update_that_a_service_refuses_goes_back(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    kinesis = client(cloud, "kinesis")
+    stream = outputs["TelemetryStreamName"]
+    summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    shards = summary["OpenShardCount"]
+
+    stack = update(cloud, ShardCount=str(shards * 2 + 1), BatchSize="55")
+
+    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    assert "cannot scale up over double" in stack["StackStatusReason"]
+    (mapping,) = client(cloud, "lambda").list_event_source_mappings()["EventSourceMappings"]
+    assert mapping["BatchSize"] != 55
+
+
+def test_sam_prints_what_the_local_cloud_does_not_have(cloud: LocalCloud, tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        yaml.safe_dump(
+            {
+                "Resources": {
+                    "Queue": {"Type": "AWS::Nothing::Queue"},
+                    "Stream": {"Type": "AWS::Kinesis::Stream", "Properties": {"Colour": "red"}},
+                }
+            }
+        )
+    )
+    sam = os.environ.get("SAM") or str(ROOT / ".venv-sam/bin/sam")
+
+    told = subprocess.run(
+        [sam, "deploy", "--template-file", str(template), "--stack-name", "odd", "--resolve-s3"],
+        cwd=tmp_path,
+        env=clean_environment() | cloud.variables(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.returncode != 0
+    assert "the local cloud has no AWS::Nothing::Queue" in told.stdout + told.stderr
+    assert "AWS::Kinesis::Stream has no property Colour" in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        (
+            {"VersioningConfiguration": {"Status": "Enabled", "MFADelete": "Enabled", "Who": "me"}},
+            "PutBucketVersioning.VersioningConfiguration.Who",
+        ),
+        (
+            {"LifecycleConfiguration": {"Rules": [{"Status": "Enabled", "Moon": "full"}]}},
+            "Moon",
+        ),
+        ({"BucketName": "not a name"}, "not a name"),
+    ],
+)
+def test_a_nested_property_that_has_no_effect_here_fails_the_resource(
+    cloud: LocalCloud, properties: dict[str, Any], reason: str
+) -> None:
+    template = {
+        "Resources": {
+            "Stream": {"Type": "AWS::Kinesis::Stream", "Properties": {"Name": "doomed"}},
+            "Bucket": {
+                "Type": "AWS::S3::Bucket",
+                "Properties": properties,
+                "DependsOn": "Stream",
+            },
+        }
+    }
+
+    stack = deploy(cloud, template, f"doomed-{len(reason)}")
+
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert reason in stack["StackStatusReason"]
+    assert "doomed" not in client(cloud, "kinesis").list_streams()["StreamNames"]
+
+
+def test_deleting_the_stack_removes_all_but_what_is_to_be_kept(
+    cloud: LocalCloud, outputs: dict[str, str]
+) -> None:
+    cloudformation = client(cloud, "cloudformation")
+    stack_id = cloudformation.describe_stacks(StackName=cloud.stack)["Stacks"][0]["StackId"]
+
+    cloudformation.delete_stack(StackName=cloud.stack)
+
+    assert _settled(cloudformation, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+    assert client(cloud, "kinesis").list_streams()["StreamNames"] == []
+    assert client(cloud, "lambda").list_event_source_mappings()["EventSourceMappings"] == []
+    assert client(cloud, "cloudwatch").describe_alarms()["MetricAlarms"] == []
+    with pytest.raises(ClientError, match="does not exist"):
+        cloudformation.describe_stacks(StackName=cloud.stack)
+    kept = {bucket["Name"] for bucket in client(cloud, "s3").list_buckets()["Buckets"]}
+    assert kept >= {outputs[f"{z}ZoneBucketName"] for z in ("Raw", "Rejected", "Failed", "Curated")}
+    database = client(cloud, "glue").get_database(Name=outputs["DatabaseName"])
+    assert database["Database"]["Name"] == outputs["DatabaseName"]
