@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
 
-import pyarrow as pa
 from pybase64 import b64decode
 
 from ingest_telemetry.raw_zone import digest_of
-from telemetry_contract.columns import raw_table, rejected_table
+from telemetry_contract.columns import raw_table, readings_part, rejected_table, rejections_part
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.fast_path import Proven, prove
 from telemetry_contract.limits import MICROSECONDS_PER_SECOND, Limits
@@ -103,8 +102,10 @@ def raw_object(
     """The object for the raw zone, or None if nothing was accepted."""
     if not interpreted.accepted:
         return None
-    table = pa.concat_tables([*interpreted.proven.tables, raw_table(interpreted.readings)])
-    body = parquet_of(table)
+    parts = list(interpreted.proven.parts)
+    if interpreted.readings:
+        parts.append(readings_part(interpreted.readings))
+    body = parquet_of(raw_table(parts))
     return ObjectToWrite(_key(RAW_PREFIX, event, written_at, body), body)
 
 
@@ -114,7 +115,7 @@ def rejected_object(
     """The object for the rejected zone, or None if nothing was rejected."""
     if not interpreted.rejections:
         return None
-    body = parquet_of(rejected_table(interpreted.rejections))
+    body = parquet_of(rejected_table([rejections_part(interpreted.rejections)]))
     return ObjectToWrite(_key(REJECTED_PREFIX, event, written_at, body), body)
 
 

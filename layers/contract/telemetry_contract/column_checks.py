@@ -49,7 +49,7 @@ def checked_field(field: Field, column: Column) -> tuple[pa.Array, Places]:
     except _NOT_PLAIN:  # an integer too large for the column
         is_plain = False
     else:
-        is_plain = _is_within_bounds(field, values)
+        is_plain = _is_within_bounds(field, column, values)
     if is_plain:
         return values, bad
     column, out_of_bounds = _taken(field, column, range(len(column)))
@@ -99,11 +99,12 @@ def rows_at(values: pa.Array, places: pa.Array) -> pa.Array:
     return call_function("take", [values, places])
 
 
-def _is_within_bounds(field: Field, values: pa.Array) -> bool:
-    if field.kind == "boolean":
-        return True
+def _is_within_bounds(field: Field, column: Column, values: pa.Array) -> bool:
     if field.kind == "text":
-        values = call_function("utf8_length", [values])
+        longest = max(map(len, filter(None, column)), default=0)
+        return field.maximum is None or longest <= field.maximum
+    if field.minimum is None and field.maximum is None:
+        return True
     smallest, largest = smallest_and_largest(values)
     if smallest is None:
         return True

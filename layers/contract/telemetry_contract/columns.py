@@ -2,57 +2,60 @@
 
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import Any
 
 import pyarrow as pa
 
 from telemetry_contract.fields import CONTRACT_VERSION, FIELDS
-from telemetry_contract.raw_schema import RAW_SCHEMA, REJECTED_SCHEMA
+from telemetry_contract.raw_schema import RAW_SCHEMA, RAW_TYPES, REJECTED_SCHEMA, REJECTED_TYPES
 from telemetry_contract.reading import Reading
 from telemetry_contract.record import Record
 from telemetry_contract.rejection import Rejection
 
+# Columns by name, each as Arrow holds it or as a sequence of what it is to hold.
 type Columns = Mapping[str, Sequence[Any] | pa.Array]
 
 
-def raw_table(readings: Sequence[Reading]) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a table: those of its columns that are not empty."""
+
+    rows: int
+    arrays: dict[str, pa.Array]
+
+
+def readings_part(readings: Sequence[Reading]) -> Part:
     """Rows of `RAW_SCHEMA`, one per reading."""
-    return table_of(
-        {
-            **envelope_columns([reading.record for reading in readings]),
-            "record_id": [reading.record_id for reading in readings],
-            "identity": [reading.identity for reading in readings],
-            "event_id": [reading.event_id for reading in readings],
-            "device_id": [reading.device_id for reading in readings],
-            "event_time": [reading.event_time for reading in readings],
-            **{
-                field.name: [reading.values.get(field.name) for reading in readings]
-                for field in FIELDS
-            },
-            "measurements": [reading.measurements for reading in readings],
-            "attributes": [reading.attributes for reading in readings],
-            "quality_flags": [reading.quality_flags for reading in readings],
-            "payload": [reading.payload for reading in readings],
+    columns = {
+        **envelope_columns([reading.record for reading in readings]),
+        "record_id": [reading.record_id for reading in readings],
+        "identity": [reading.identity for reading in readings],
+        "event_id": [reading.event_id for reading in readings],
+        "device_id": [reading.device_id for reading in readings],
+        "event_time": [reading.event_time for reading in readings],
+        **{
+            field.name: [reading.values.get(field.name) for reading in readings] for field in FIELDS
         },
-        RAW_SCHEMA,
-        len(readings),
-    )
+        "measurements": [reading.measurements for reading in readings],
+        "attributes": [reading.attributes for reading in readings],
+        "quality_flags": [reading.quality_flags for reading in readings],
+        "payload": [reading.payload for reading in readings],
+    }
+    return part_of(columns, RAW_TYPES, len(readings))
 
 
-def rejected_table(rejections: Sequence[Rejection]) -> pa.Table:
+def rejections_part(rejections: Sequence[Rejection]) -> Part:
     """Rows of `REJECTED_SCHEMA`, one per rejection."""
-    return table_of(
-        {
-            **envelope_columns([rejection.record for rejection in rejections]),
-            "record_id": [rejection.record_id for rejection in rejections],
-            "reason": [rejection.reason.value for rejection in rejections],
-            "detail": [rejection.detail for rejection in rejections],
-            "payload": [rejection.payload for rejection in rejections],
-        },
-        REJECTED_SCHEMA,
-        len(rejections),
-    )
+    columns = {
+        **envelope_columns([rejection.record for rejection in rejections]),
+        "record_id": [rejection.record_id for rejection in rejections],
+        "reason": [rejection.reason.value for rejection in rejections],
+        "detail": [rejection.detail for rejection in rejections],
+        "payload": [rejection.payload for rejection in rejections],
+    }
+    return part_of(columns, REJECTED_TYPES, len(rejections))
 
 
 def envelope_columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
@@ -67,15 +70,26 @@ def envelope_columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
     }
 
 
-def table_of(columns: Columns, schema: pa.Schema, rows: int) -> pa.Table:
-    """The columns as a table; one that is not given is empty, the contract's version is added."""
-    version = {"contract_version": pa.repeat(pa.scalar(CONTRACT_VERSION, pa.int32()), rows)}
-    given = {**columns, **version}
-    arrays = [
-        _array(given[field.name], field.type) if field.name in given else _empty(field.type, rows)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+def part_of(columns: Columns, types: Mapping[str, pa.DataType], rows: int) -> Part:
+    """Those of the columns that the types name, as arrays."""
+    return Part(
+        rows,
+        {
+            name: column if isinstance(column, pa.Array) else _array(column, types[name])
+            for name, column in columns.items()
+            if name in types
+        },
+    )
+
+
+def raw_table(parts: Sequence[Part]) -> pa.Table:
+    """A table of `RAW_SCHEMA`. The order of its rows means nothing."""
+    return _table(parts, RAW_SCHEMA, RAW_TYPES)
+
+
+def rejected_table(parts: Sequence[Part]) -> pa.Table:
+    """A table of `REJECTED_SCHEMA`."""
+    return _table(parts, REJECTED_SCHEMA, REJECTED_TYPES)
 
 
 def hexadecimal(digests: Sequence[bytes]) -> pa.Array:
@@ -85,9 +99,24 @@ def hexadecimal(digests: Sequence[bytes]) -> pa.Array:
     return pa.StringArray.from_buffers(len(digests), pa.py_buffer(offsets), pa.py_buffer(digits))
 
 
-def _array(values: Sequence[Any] | pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    if isinstance(values, pa.Array):
-        return values
+def _table(parts: Sequence[Part], schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pa.Table:
+    rows = sum(part.rows for part in parts)
+    columns = []
+    for name, arrow_type in types.items():
+        if name == "contract_version":
+            columns.append(pa.repeat(pa.scalar(CONTRACT_VERSION, arrow_type), rows))
+        elif any(name in part.arrays for part in parts):
+            chunks = [
+                part.arrays[name] if name in part.arrays else _empty(arrow_type, part.rows)
+                for part in parts
+            ]
+            columns.append(pa.chunked_array(chunks, arrow_type))
+        else:
+            columns.append(_empty(arrow_type, rows))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _array(values: Sequence[Any], arrow_type: pa.DataType) -> pa.Array:
     # Lists and maps are nearly always empty: laid out by hand they cost a tenth.
     if pa.types.is_map(arrow_type):
         keys = pa.array(list(chain.from_iterable(values)), arrow_type.key_type)
@@ -107,10 +136,13 @@ def _offsets(values: Sequence[Any]) -> pa.Array:
 
 def _empty(arrow_type: pa.DataType, rows: int) -> pa.Array:
     """Empty lists and maps; nulls of any other type."""
-    offsets = pa.repeat(pa.scalar(0, pa.int32()), rows + 1)
     if pa.types.is_map(arrow_type):
         nothing = pa.nulls(0, arrow_type.key_type), pa.nulls(0, arrow_type.item_type)
-        return pa.MapArray.from_arrays(offsets, *nothing)
+        return pa.MapArray.from_arrays(pa.repeat(_NO_ELEMENTS, rows + 1), *nothing)
     if pa.types.is_list(arrow_type):
-        return pa.ListArray.from_arrays(offsets, pa.nulls(0, arrow_type.value_type))
+        nothing = pa.nulls(0, arrow_type.value_type)
+        return pa.ListArray.from_arrays(pa.repeat(_NO_ELEMENTS, rows + 1), nothing)
     return pa.nulls(rows, arrow_type)
+
+
+_NO_ELEMENTS = pa.scalar(0, pa.int32())

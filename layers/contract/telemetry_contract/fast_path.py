@@ -23,20 +23,20 @@ from telemetry_contract.column_checks import (
     rows_at,
     smallest_and_largest,
 )
-from telemetry_contract.columns import envelope_columns, hexadecimal, table_of
+from telemetry_contract.columns import Part, envelope_columns, hexadecimal, part_of
 from telemetry_contract.event_id import Hash, hash_of_device
 from telemetry_contract.event_time import OFFSET_ASSUMED, time_flags
 from telemetry_contract.fields import CONTAINER
 from telemetry_contract.identity import is_device_id, thing_of
 from telemetry_contract.limits import Limits
-from telemetry_contract.raw_schema import RAW_SCHEMA
+from telemetry_contract.raw_schema import RAW_TYPES
 from telemetry_contract.record import Record
 from telemetry_contract.rejection import Rejection
 from telemetry_contract.shapes import Shape, shape_of
 from telemetry_contract.unknown_fields import keep_unknown
 
 # Below it the fixed cost of some 40 columns is more than the slow path's for the rows.
-FEWEST_READINGS: Final = 8
+FEWEST_READINGS: Final = 16
 
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -48,17 +48,17 @@ _FROM_ARRIVAL: Final = " from_arrival"
 type Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Proven:
-    """Readings proven good, as tables of `RAW_SCHEMA`, and the records that were left."""
+    """Readings proven good, and the records that were left."""
 
-    tables: list[pa.Table]
+    parts: list[Part]
     flagged: int
     left: list[Record | Rejection]
 
     @property
     def readings(self) -> int:
-        return sum(table.num_rows for table in self.tables)
+        return sum(part.rows for part in self.parts)
 
 
 def prove(
@@ -68,20 +68,20 @@ def prove(
 
     Shapes with fewer than `fewest` readings are left too. The order of rows means nothing.
     """
-    left: list[Record | Rejection] = []
+    proven = Proven([], 0, [])
     groups = _Groups()
     parse = msgspec.json.Decoder().decode
     for record in records:
         # One pass, so that each record is decoded and parsed while it is in the cache.
         if type(record) is not Record:
-            left.append(record)
+            proven.left.append(record)
             continue
         try:
             payload = parse(record.payload)
         except _UNREADABLE:
             payload = None
         if type(payload) is not dict:
-            left.append(record)
+            proven.left.append(record)
             continue
         keys: tuple[Any, ...] = tuple(payload)
         row = tuple(payload.values())
@@ -92,22 +92,12 @@ def prove(
         group = groups[keys]
         group.records.append(record)
         group.rows.append(row)
-
-    tables: list[pa.Table] = []
-    flagged = 0
     for group in groups.values():
-        if group.shape is None or len(group.rows) < fewest:
-            left += group.records
-            continue
-        columns, bad = _checked(group.shape, group.records, group.rows, limits)
-        if bad:
-            left += [group.records[place] for place in bad]
-            columns = _without(columns, bad)
-        flags = _quality_flags(columns, limits)
-        flagged += sum(map(bool, flags))
-        if columns[_RECORD]:
-            tables.append(_table(columns, flags))
-    return Proven(tables, flagged, left)
+        if len(group.rows) < fewest:
+            proven.left += group.records
+        else:
+            _prove_group(group, limits, proven)
+    return proven
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +107,20 @@ class _Group:
     shape: Shape | None
     records: list[Record]
     rows: list[Row]
+
+
+def _prove_group(group: _Group, limits: Limits, proven: Proven) -> None:
+    if group.shape is None:
+        proven.left += group.records
+        return
+    columns, bad = _checked(group.shape, group.records, group.rows, limits)
+    if bad:
+        proven.left += [group.records[place] for place in bad]
+        columns = _without(columns, bad)
+    if columns[_RECORD]:
+        flags = _quality_flags(columns, limits)
+        proven.flagged += sum(map(bool, flags))
+        proven.parts.append(_part(columns, flags))
 
 
 class _Groups(dict[tuple[Any, ...], _Group]):
@@ -167,7 +171,7 @@ def _without(columns: dict[str, Any], bad: Places) -> dict[str, Any]:
     }
 
 
-def _table(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> pa.Table:
+def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
     records: list[Record] = columns[_RECORD]
     hashes = _HashesOfDevices()
     digests = []
@@ -180,12 +184,12 @@ def _table(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> pa.Tabl
         **envelope_columns(records),
         "record_id": [f"{record.position}:0" for record in records],
         "event_id": hexadecimal(digests),
-        "event_time": columns["event_time"].view(RAW_SCHEMA.field("event_time").type),
+        "event_time": columns["event_time"].view(RAW_TYPES["event_time"]),
         "payload": [record.payload for record in records],
     }
     if any(flags):
         given["quality_flags"] = flags
-    return table_of(given, RAW_SCHEMA, len(records))
+    return part_of(given, RAW_TYPES, len(records))
 
 
 def _identities(device_ids: Column, records: list[Record]) -> tuple[list[str], Places]:
@@ -224,8 +228,6 @@ def _quality_flags(columns: dict[str, Any], limits: Limits) -> list[tuple[str, .
     """The flags of each row; values that would be flagged have been left to the slow path."""
     is_assumed: Sequence[bool] = columns[_IS_OFFSET_ASSUMED]
     nearest, furthest = smallest_and_largest(columns[_FROM_ARRIVAL])
-    if nearest is None:
-        return []
     if -limits.clock_skew_flag <= nearest and furthest <= limits.clock_skew_flag:
         return [(OFFSET_ASSUMED,) if assumed else () for assumed in is_assumed]
     pairs = zip(columns[_FROM_ARRIVAL].to_pylist(), is_assumed, strict=True)

@@ -50,3 +50,9 @@ REJECTED_SCHEMA: Final = pa.schema(
         pa.field("contract_version", pa.int32(), nullable=False),
     ]
 )
+
+# The same by name: looking a type up in a schema makes a new object each time.
+RAW_TYPES: Final[dict[str, pa.DataType]] = {field.name: field.type for field in RAW_SCHEMA}
+REJECTED_TYPES: Final[dict[str, pa.DataType]] = {
+    field.name: field.type for field in REJECTED_SCHEMA
+}
