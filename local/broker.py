@@ -2,6 +2,10 @@
 
 Guarantee: what it acknowledges it keeps until the bridge has it, without a limit on the queue, and
 across a restart; a device connects only with a certificate that may connect at that moment.
+
+Known to differ from AWS: mosquitto 2.0 marks every session that has no connection as ended when it
+reads its access list again, and queues nothing more for it until it is back. So `Intake` lets it do
+so only while the bridge is connected; a device that is away misses what is sent to it meanwhile.
 """
 
 import logging
@@ -24,10 +28,9 @@ from local.mosquitto import Program
 
 BRIDGE: Final = "local-intake"
 HOST: Final = "127.0.0.1"
-# https://docs.aws.amazon.com/general/latest/gr/iot-core.html
-_MAX_PAYLOAD_BYTES: Final = 128 * 1024
-# The "Maximum Packet Size" that IoT Core tells MQTT 5 clients.
-_MAX_PACKET_BYTES: Final = 149_504
+# A payload of 128 KiB (https://docs.aws.amazon.com/general/latest/gr/iot-core.html) with room for
+# its topic. IoT Core ends the connection of a device that sends more; so does mosquitto.
+_MAX_PACKET_BYTES: Final = 129 * 1024
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
 
@@ -59,6 +62,16 @@ class BrokerFiles:
         """The list of certificates that may not connect."""
         return self.folder / "certificates/revoked.pem"
 
+    @property
+    def settings(self) -> Path:
+        """mosquitto's configuration."""
+        return self.folder / "mosquitto.conf"
+
+    @property
+    def process_id(self) -> Path:
+        """The number of the running process."""
+        return self.folder / "broker.pid"
+
     def credentials(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of `name`."""
         return (
@@ -85,8 +98,12 @@ class Broker:
         self._revoked: list[x509.Certificate] | None = None
 
     def prepare(self) -> None:
-        """Write certificates and settings, once before the first start."""
+        """Write certificates and settings, once before the first start.
+
+        A broker that a killed local cloud has left behind in the same folder is ended.
+        """
         files = self.files
+        _end_leftover(files)
         write_private(files.authority, self._authority.certificate_pem)
         for name, issued in (
             ("broker", self._authority.issue_server()),
@@ -98,13 +115,13 @@ class Broker:
         self._write_access([], [])
         (files.folder / "queue").mkdir(exist_ok=True)
         self.port = self.port or _free_port()
-        write_private(files.folder / "mosquitto.conf", self._settings())
+        write_private(files.settings, self._settings())
 
     def start(self) -> None:
         """Start and wait until devices can connect; BrokerError if it doesn't come to that."""
         self._listening = False
         process = self._process = subprocess.Popen(
-            [self._program.path, "-c", self.files.folder / "mosquitto.conf"],
+            [self._program.path, "-c", self.files.settings],
             env=os.environ | dict(self._program.environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -112,6 +129,7 @@ class Broker:
             # Ctrl-C reaches the whole foreground group; this process ends by `stop` alone.
             start_new_session=True,
         )
+        write_private(self.files.process_id, str(process.pid))
         threading.Thread(
             target=self._read_log, args=(process.stdout,), name="broker-log", daemon=True
         ).start()
@@ -175,6 +193,7 @@ class Broker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self.files.process_id.unlink(missing_ok=True)
 
     def _started_or_ended(self) -> bool:
         return self._listening or not self.running
@@ -204,9 +223,9 @@ class Broker:
             # IoT Core's: 100 unacknowledged messages per connection and direction.
             "max_inflight_messages": 100,
             "max_qos": 1,
-            # 0 is no limit: an acknowledged message waits for the bridge, however many there are.
-            "max_queued_messages": 0,
-            "message_size_limit": _MAX_PAYLOAD_BYTES,
+            # An acknowledged message waits for the bridge, however many there are. With 0, which is
+            # no limit too, mosquitto 2.0.11 cuts off a device after the first refused message.
+            "max_queued_messages": 1_000_000_000,
             "max_packet_size": _MAX_PACKET_BYTES,
             "persistence": "true",
             "persistence_location": f"{self.files.folder}/queue/",
@@ -233,6 +252,19 @@ class Broker:
                     self._log_changed.notify_all()
         with self._log_changed:
             self._log_changed.notify_all()
+
+
+def _end_leftover(files: BrokerFiles) -> None:
+    if not files.process_id.exists():
+        return
+    number = files.process_id.read_text()
+    # The number may be another process's by now: only one with our settings is ours to end.
+    shown = subprocess.run(
+        ["ps", "-o", "command=", "-p", number], capture_output=True, text=True, check=False
+    )
+    if str(files.settings) in shown.stdout:
+        os.kill(int(number), signal.SIGTERM)
+    files.process_id.unlink()
 
 
 def _free_port() -> int:

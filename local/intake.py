@@ -147,6 +147,8 @@ class Intake:
                 return
             with self._lock:
                 upto = self._requested
+            # Without its connection the bridge's session would end: see `broker`.
+            self._wait_for_bridge()
             allowed, refused = evaluate(self._registrations())
             self._publishers = Publishers(allowed)
             self._broker.set_access(allowed, refused)
@@ -155,8 +157,10 @@ class Intake:
     def restart_broker(self) -> None:
         """End the broker and start it again on the same port: the bridge and devices reconnect."""
         broker = self._started()
-        broker.stop()
-        broker.start()
+        with self._reloading:
+            broker.stop()
+            self._subscribed.clear()
+            broker.start()
 
     def stop(self) -> None:
         """End bridge and broker. What was acknowledged and not handled is in the broker's files."""
@@ -214,6 +218,9 @@ class Intake:
         self._client = client
         client.connect(HOST, broker.port)
         client.loop_start()
+        self._wait_for_bridge()
+
+    def _wait_for_bridge(self) -> None:
         if not self._subscribed.wait(_CONNECT_SECONDS):
             raise BrokerError("the bridge could not subscribe: see the broker's log")
 
