@@ -201,7 +201,8 @@ class Job:
 
 def main(arguments: Sequence[str]) -> None:
     """Run the job. Its account is the last line printed, as JSON under the key `account`."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logger.setLevel(logging.INFO)
     settings = parse_arguments(arguments)
     spark = SparkSession.builder.appName("curate_telemetry").getOrCreate()
     # In any other zone the bounds of days shift, and a MERGE inserts again what it has (measured).
@@ -235,8 +236,8 @@ def curate(job: Job) -> Account:
     """One run, step by step. Killed anywhere, the next run completes or repeats it."""
     begin = time.monotonic()
     create_tables(job)
-    settle_predecessors(job)
-    found = find_input(job)
+    last_keys = settle_predecessors(job)
+    found = find_input(job, last_keys)
     batch = prepare_batch(job, found)
     if batch.objects:
         write_plan(job, batch)
@@ -297,16 +298,16 @@ def append(job: Job, table: str, columns: str, rows: Sequence[Mapping[str, Any]]
 # ---- settle what a killed run left -------------------------------------------------------------
 
 
-def settle_predecessors(job: Job) -> None:
+def settle_predecessors(job: Job) -> list[str]:
     """Write the account of a run that was killed after its commit; take back the plan of one that
-    was killed before it."""
-    recorded_at, planned = last_plans(job)
-    if job.settings.run_id in planned:
-        raise SystemExit(f"--run_id {job.settings.run_id} was used before")
+    was killed before it. Returns the last key that the last run took, if there is one."""
+    recorded_at, last_keys = last_plans(job)
     if recorded_at is None:
-        return
+        return []
+    if job.settings.run_id in last_keys:
+        raise SystemExit(f"--run_id {job.settings.run_id} was used before")
     runs = job.spark.table(job.runs).where(is_at("started_at", recorded_at)).select("run_id")
-    for run_id in planned.keys() - {row.run_id for row in runs.collect()}:
+    for run_id in last_keys.keys() - {row.run_id for row in runs.collect()}:
         account = account_of_commit(job, run_id)
         if account is not None:
             logger.warning("run %s was killed after its commit: writing its account", run_id)
@@ -314,6 +315,8 @@ def settle_predecessors(job: Job) -> None:
         else:
             logger.warning("run %s was killed before its commit: taking back its plan", run_id)
             job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{run_id}'")  # noqa: S608
+            return settle_predecessors(job)
+    return [key for key in last_keys.values() if key]
 
 
 def last_plans(job: Job) -> tuple[int | None, dict[str, str | None]]:
@@ -341,10 +344,10 @@ def is_at(column: str, microseconds: int) -> Column:
 # ---- find input --------------------------------------------------------------------------------
 
 
-def find_input(job: Job) -> list[RawObject]:
+def find_input(job: Job, last_keys: Iterable[str]) -> list[RawObject]:
     """The objects that no run has taken, oldest first. Keys outside hour folders are no input."""
     prefix, most = job.settings.raw_prefix, job.settings.max_objects_per_run
-    start_after = first_key(job)
+    start_after = first_key(job.settings, last_keys)
     taken = job.spark.table(job.ledger).where(sf.col("object_key") > start_after)
     taken_keys = {row.object_key for row in taken.select("object_key").collect()}
     found = (
@@ -357,15 +360,14 @@ def find_input(job: Job) -> list[RawObject]:
     return objects
 
 
-def first_key(job: Job) -> str:
+def first_key(settings: Settings, last_keys: Iterable[str]) -> str:
     """Where the listing begins: at the watermark, the newest hour that the last run took from, less
     the look-back. Too early a start, as after a replay of old objects, only lists more."""
-    prefix = job.settings.raw_prefix
-    _, planned = last_plans(job)
-    hours = [hour for key in planned.values() if key and (hour := hour_of(prefix, key))]
+    hours = [hour for key in last_keys if (hour := hour_of(settings.raw_prefix, key))]
     if not hours:
-        return prefix
-    return hour_folder(prefix, max(hours) - timedelta(minutes=job.settings.look_back_minutes))
+        return settings.raw_prefix
+    look_back = timedelta(minutes=settings.look_back_minutes)
+    return hour_folder(settings.raw_prefix, max(hours) - look_back)
 
 
 def hour_folder(prefix: str, hour: datetime) -> str:
@@ -697,13 +699,13 @@ def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
     The ranges of `t.event_time` are literals since only these keep Iceberg from reading every day
     it has; equality of the event times does not (measured over a year: 1.9 against 22 s).
     """
-    keys = sorted(raw.key for raw in batch.objects if not raw.problem)
+    keys = [raw.key for raw in batch.objects if not raw.problem]
     summary = {
         "run-id": job.settings.run_id,
         "started-at": job.settings.now.isoformat(),
         "objects": len(batch.objects),
         "objects-set-aside": len(batch.objects) - len(keys),
-        "input-digest": hashlib.sha256("\n".join(keys).encode()).hexdigest(),
+        "input-digest": digest_of(keys),
         "rows-in": batch.rows_in,
         "dropped": batch.dropped,
     }
@@ -726,6 +728,12 @@ def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
     finally:
         for name in conf:
             job.spark.conf.unset(name)
+
+
+def digest_of(keys: Iterable[str]) -> str:
+    """SHA-256 over the keys of the objects that were read, sorted, one a line: ties a snapshot to
+    its entries in the ledger."""
+    return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
 
 
 def time_ranges(hours: Sequence[int]) -> str:
@@ -771,7 +779,7 @@ def find_commit(job: Job, run_id: str) -> Row | None:
     snapshots = job.spark.table(f"{job.readings}.snapshots")
     history = job.spark.table(f"{job.readings}.history").where("is_current_ancestor")
     return (
-        snapshots.join(history.select("snapshot_id"), "snapshot_id")
+        snapshots.join(sf.broadcast(history.select("snapshot_id")), "snapshot_id")
         .where(sf.col("summary")[f"{SUMMARY}run-id"] == run_id)
         .withColumn("committed_at", sf.unix_micros("committed_at"))
         .first()

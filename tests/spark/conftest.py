@@ -1,11 +1,11 @@
 """One local Spark for the suite, and a lake of its own for each test.
 
-Tables live in a Hadoop catalogue and raw objects in a folder, which starts fast and fails as S3 and
-Glue would not; `test_on_s3_and_glue.py` runs the job on the emulated services.
+Tables lie in a Hadoop catalogue and raw objects in a folder, which starts fast and does not fail as
+S3 and Glue do; test_on_s3_and_glue.py runs the job on those two, emulated.
 """
 
 import itertools
-import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from pyspark.sql import SparkSession
 
 from local.spark import find_spark, small_machine_conf
 from tests.spark.lake import Lake
+
+# Far from UTC, with half an hour and with days of 23 and 25 hours: the job must not care where it
+# runs.
+ELSEWHERE = "America/St_Johns"
 
 _databases = itertools.count()
 
@@ -30,8 +34,9 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spark(warehouse: Path) -> Iterator[SparkSession]:
     installation = find_spark()
-    conf = {
-        **small_machine_conf(),
+    conf = small_machine_conf()
+    conf["spark.driver.extraJavaOptions"] += f" -Duser.timezone={ELSEWHERE}"
+    conf |= {
         "spark.jars": ",".join(map(str, installation.jars)),
         "spark.sql.extensions": (
             "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
@@ -39,24 +44,23 @@ def spark(warehouse: Path) -> Iterator[SparkSession]:
         "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
         "spark.sql.catalog.lake.type": "hadoop",
         "spark.sql.catalog.lake.warehouse": str(warehouse),
-        # Far from UTC, and with days that have 23 and 25 hours: the job must not care.
-        "spark.sql.session.timeZone": "America/St_Johns",
-        "spark.driver.extraJavaOptions": "-Duser.timezone=America/St_Johns",
         "spark.sql.warehouse.dir": str(warehouse / "unused"),
     }
+    builder = SparkSession.builder.master("local[2]").appName("tests")
+    for name, value in conf.items():
+        builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in installation.environment().items():
             patch.setenv(name, value)
+        patch.setenv("TZ", ELSEWHERE)
         patch.chdir(warehouse)
-        builder = SparkSession.builder.master("local[2]").appName("tests")
-        for name, value in conf.items():
-            builder = builder.config(name, value)
+        time.tzset()
         session = builder.getOrCreate()
-        session.sparkContext.setLogLevel("OFF")
         yield session
         session.stop()
+    time.tzset()
 
 
 @pytest.fixture
 def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    return Lake(spark, tmp_path / "raw", f"test_{next(_databases)}_{os.getpid()}")
+    return Lake(spark, tmp_path / "raw", f"lake_{next(_databases)}")

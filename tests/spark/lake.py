@@ -1,7 +1,7 @@
-"""A small telemetry lake: raw objects in a folder, curated tables beside it."""
+"""A small telemetry lake for the tests: raw objects in a folder, curated tables beside it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ def raw_row(
     **values: Any,
 ) -> dict[str, Any]:
     """A row as the consumer writes it. Rows with equal values are the same reading."""
-    identity = repr((event_time, sorted(values.items())))
-    payload: bytes = values.pop("payload", identity.encode())
+    said = repr((event_time, sorted(values.items())))
+    payload: bytes = values.pop("payload", said.encode())
     return {
         "record_id": "shardId-000000000000:1:0",
         "ingest_id": "0c9b2d0e-4b1f-4e0a-9f57-3c1d6a3b8f10",
@@ -46,16 +46,26 @@ def raw_row(
     }
 
 
+def with_column(name: str, kind: pa.DataType, schema: pa.Schema = RAW_SCHEMA) -> pa.Schema:
+    """The schema with a column more, or with one of another type."""
+    if name in schema.names:
+        return schema.set(schema.get_field_index(name), pa.field(name, kind))
+    return schema.append(pa.field(name, kind))
+
+
 class FolderRawZone(job.RawZone):
-    """The raw zone in a folder; keys are paths below it."""
+    """The raw zone in a folder; keys are paths below it. Remembers where each listing began."""
+
+    folder: Path
+    listed_after: list[str]
 
     def __init__(self, folder: Path) -> None:
         super().__init__(client=None, bucket="", prefix=RAW_PREFIX)
         object.__setattr__(self, "folder", folder)
-
-    folder: Path
+        object.__setattr__(self, "listed_after", [])
 
     def list_after(self, key: str) -> Iterator[job.RawObject]:
+        self.listed_after.append(key)
         files = (path for path in self.folder.rglob("*") if path.is_file())
         by_key = {path.relative_to(self.folder).as_posix(): path for path in files}
         for listed in sorted(each for each in by_key if each > key):
@@ -81,7 +91,7 @@ class Lake:
     folder: Path
     database: str
     now: datetime = NOON
-    zone: job.RawZone = field(init=False)
+    zone: FolderRawZone = field(init=False)
     _objects: int = 0
 
     def __post_init__(self) -> None:
@@ -90,18 +100,17 @@ class Lake:
 
     def put(
         self,
-        rows: Sequence[Mapping[str, Any]],
+        *rows: Mapping[str, Any],
         schema: pa.Schema = RAW_SCHEMA,
         hour: datetime | None = None,
+        **options: Any,
     ) -> str:
-        """Write an object of these rows; gives its key."""
-        key = self.new_key(hour)
+        """Write an object of these rows; gives its key. `options` are the Parquet writer's."""
         columns = {name: [row.get(name) for row in rows] for name in schema.names}
         table = pa.table(columns, schema=schema)
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, path, compression="zstd", compression_level=1)
-        return key
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, **{"compression": "zstd", **options})
+        return self.put_bytes(sink.getvalue().to_pybytes(), self.new_key(hour))
 
     def put_bytes(self, content: bytes, key: str | None = None) -> str:
         key = key or self.new_key()
@@ -111,34 +120,36 @@ class Lake:
 
     def new_key(self, hour: datetime | None = None) -> str:
         self._objects += 1
-        name = (
-            f"shardId-000000000000-{self._objects:05}-{self._objects:05}-0123456789abcdef.parquet"
-        )
+        number = f"{self._objects:05}"
+        name = f"shardId-000000000000-{number}-{number}-0123456789abcdef.parquet"
         return hour_folder(RAW_PREFIX, hour or self.now) + name
 
     def run(self, *options: str) -> job.Account:
-        """Run the job in this process, one minute after the last run."""
+        """Run the job, a minute after the last run."""
         return job.curate(self.job(*options))
 
     def job(self, *options: str) -> job.Job:
-        self.now += timedelta(minutes=1)
-        settings = job.parse_arguments(
-            [
-                *("--raw_zone_bucket", "unused", "--catalog", "lake"),
-                *("--database", self.database, "--now", self.now.isoformat(), *options),
-            ]
-        )
         self.spark.conf.set("spark.sql.session.timeZone", "UTC")
-        return job.Job(self.spark, self.zone, settings)
+        return job.Job(self.spark, self.zone, job.parse_arguments(self.arguments(*options)))
+
+    def arguments(self, *options: str) -> list[str]:
+        self.now += timedelta(minutes=1)
+        return [
+            *("--raw_zone_bucket", "unused", "--catalog", "lake", "--database", self.database),
+            *("--now", self.now.isoformat(), *options),
+        ]
 
     def table(self, name: str) -> DataFrame:
         return self.spark.table(f"lake.{self.database}.{name}")
 
     def readings(self, *columns: str) -> list[tuple[Any, ...]]:
         """The curated rows, sorted."""
-        frame = self.table("readings")
-        rows = frame.select(*columns) if columns else frame
-        return sorted((tuple(row) for row in rows.collect()), key=repr)
+        rows = self.table("readings").select(*columns).collect()
+        return sorted((tuple(row) for row in rows), key=repr)
+
+    def accounts(self) -> list[dict[str, Any]]:
+        runs = self.table("curation_runs").orderBy("started_at").collect()
+        return [row.asDict() for row in runs]
 
     def ledger(self) -> dict[str, str]:
         """What the ledger says of each object."""
@@ -146,27 +157,10 @@ class Lake:
         assert len({row.object_key for row in rows}) == len(rows)
         return {row.object_key: row.status for row in rows}
 
-    def register(self, *devices: tuple[str, str, str, datetime]) -> None:
+    def register(self, *devices: tuple[str, str, str, str]) -> None:
         """Add (device, model, site, registered at) to the device registry."""
-        rows = [
-            dict(zip(("device_id", "model", "site"), device[:3], strict=True))
-            | {"registered_at": device[3].isoformat()}
-            for device in devices
-        ]
+        names = ("device_id", "model", "site", "registered_at")
         setting = self.job()
         job.create_tables(setting)
+        rows = [dict(zip(names, device, strict=True)) for device in devices]
         job.append(setting, setting.registry, job.REGISTRY_COLUMNS, rows)
-
-
-def with_column(schema: pa.Schema, name: str, kind: pa.DataType) -> pa.Schema:
-    """The schema with a column added, or with one of another type."""
-    if name in schema.names:
-        return schema.set(schema.get_field_index(name), pa.field(name, kind))
-    return schema.append(pa.field(name, kind))
-
-
-Step = Callable[..., Any]
-
-
-def replaced(setting: job.Job, **settings: Any) -> job.Job:
-    return replace(setting, settings=replace(setting.settings, **settings))

@@ -1,0 +1,47 @@
+"""The entry point and its arguments."""
+
+import json
+import re
+
+import pytest
+
+import curate_telemetry as job
+from tests.spark.lake import NOON, Lake, raw_row
+
+NEEDED = ["--raw_zone_bucket", "raw", "--database", "db"]
+
+
+def test_main_curates_and_prints_its_account_last(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    midnight = NOON.replace(hour=0)
+    lake.put(raw_row("a", midnight, temperature=1.0), raw_row("b", midnight, temperature=1.0))
+    monkeypatch.setattr(job, "RawZone", lambda *_: lake.zone)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for curated in (2, 0):
+        # Whatever zone the session and the machine have, days are those of UTC.
+        lake.spark.conf.set("spark.sql.session.timeZone", "America/St_Johns")
+        job.main(lake.arguments("--run_id", f"run-{curated}", "--JOB_NAME", "curate"))
+        account = json.loads(capsys.readouterr().out.splitlines()[-1])["account"]
+        assert account["run_id"] == f"run-{curated}"
+        assert account["started_at"] == lake.now.isoformat()
+        assert account["curated"] == curated
+    days = lake.table("readings").selectExpr("CAST(event_date AS STRING)").distinct().collect()
+    assert [row[0] for row in days] == ["2026-11-24"]
+    started = [row["started_at"].astimezone().isoformat() for row in lake.accounts()]
+    assert len(set(started)) == 2
+
+
+def test_arguments_that_glue_adds_are_passed_over() -> None:
+    given = ["--configuration", "x", "--data", "y", "--JOB_RUN_ID", "jr_1", "--enable-metrics"]
+    settings = job.parse_arguments([*NEEDED, *given])
+    assert (settings.database, settings.raw_prefix) == ("db", "raw_data/")
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", settings.run_id)
+
+
+def test_a_run_id_that_would_not_fit_into_a_statement_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        job.parse_arguments([*NEEDED, "--run_id", "x' OR 1=1 --"])
+    assert "letters, digits" in capsys.readouterr().err

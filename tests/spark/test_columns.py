@@ -1,0 +1,123 @@
+"""Raw columns come and widen, and curated columns follow them."""
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import types as st
+from pyspark.sql.pandas.types import from_arrow_schema
+
+import curate_telemetry as job
+from telemetry_contract.raw_schema import RAW_SCHEMA
+from tests.spark.lake import NOON, Lake, raw_row, with_column
+
+
+def test_a_column_that_appears_in_raw_appears_in_readings(lake: Lake) -> None:
+    lake.put(raw_row("a", temperature=20.0))
+    lake.put(raw_row("b") | {"pm2.5": 3.5}, schema=with_column("pm2.5", pa.float64()))
+    assert lake.run().curated == 2
+    assert lake.readings("device_id", "`pm2.5`") == [("a", None), ("b", 3.5)]
+    # It has a value, so a row with it alone is kept; a raw column of a derived name is not taken.
+    lake.put(
+        raw_row("c", noise=[40, 50], run_id="mine", nested={"x": 1}),
+        schema=with_column(
+            "nested",
+            pa.struct([("x", pa.int64())]),
+            with_column("run_id", pa.string(), with_column("noise", pa.list_(pa.int64()))),
+        ),
+    )
+    assert lake.run("--run_id", "run-2").curated == 1
+    assert lake.readings("device_id", "noise", "run_id")[-1] == ("c", [40, 50], "run-2")
+    assert "nested" not in lake.table("readings").columns
+    # A later object without the columns leaves them null.
+    lake.put(raw_row("d", temperature=1.0))
+    lake.run()
+    assert lake.readings("device_id", "noise", "`pm2.5`")[-1] == ("d", None, None)
+
+
+def test_types_widen_within_a_batch_and_from_run_to_run(lake: Lake) -> None:
+    def put(device_id: str, kind: pa.DataType, level: object) -> None:
+        row = raw_row(device_id, level=level, temperature=1.0)
+        lake.put(row, schema=with_column("level", kind))
+
+    put("a", pa.int16(), 1)
+    put("b", pa.int32(), 2)
+    lake.run()
+    assert dict(lake.table("readings").dtypes)["level"] == "int"
+    put("c", pa.int64(), 2**40)
+    put("d", pa.int32(), 4)
+    lake.run()
+    assert dict(lake.table("readings").dtypes)["level"] == "bigint"
+    # Iceberg can't make a bigint a double: what is not the same value as one is null and flagged.
+    put("e", pa.float64(), 5.0)
+    put("f", pa.float64(), 5.5)
+    put("g", pa.string(), "6")
+    put("h", pa.string(), "six")
+    account = lake.run()
+    assert (account.curated, account.objects_set_aside) == (4, 0)
+    assert lake.readings("device_id", "level", "quality_flags") == [
+        ("a", 1, []),
+        ("b", 2, []),
+        ("c", 2**40, []),
+        ("d", 4, []),
+        ("e", 5, []),
+        ("f", None, ["level_wrong_type"]),
+        ("g", 6, []),
+        ("h", None, ["level_wrong_type"]),
+    ]
+
+
+def test_int_bigint_and_double_beside_each_other_become_double(lake: Lake) -> None:
+    kinds = [pa.int32(), pa.int64(), pa.float64(), pa.string()]
+    for number, kind in enumerate(kinds):
+        level = str(number) if kind == pa.string() else number
+        lake.put(raw_row(str(number), level=level), schema=with_column("level", kind))
+    assert lake.run().curated == 4
+    assert lake.readings("device_id", "level") == [("0", 0.0), ("1", 1.0), ("2", 2.0), ("3", 3.0)]
+    assert dict(lake.table("readings").dtypes)["level"] == "double"
+
+
+@pytest.mark.parametrize(
+    ("present", "raw", "wanted"),
+    [
+        (None, ["int", "bigint", "double"], "double"),
+        (None, ["double", "int"], "double"),
+        (None, ["string", "double"], "string"),
+        ("int", ["bigint"], "bigint"),
+        ("bigint", ["int"], "bigint"),
+        ("bigint", ["double"], "bigint"),
+        ("float", ["double"], "double"),
+        ("string", ["bigint"], "string"),
+        ("map<string,double>", ["map<string,string>"], "map<string,double>"),
+    ],
+)
+def test_the_wanted_type(present: str | None, raw: list[str], wanted: str) -> None:
+    known = {field.name: field.dataType for field in schema(f"level {present}")} if present else {}
+    schemas = [schema(f"level {kind}") for kind in raw]
+    assert job.wanted_columns(known, schemas)["level"].simpleString() == wanted
+
+
+def schema(ddl: str) -> st.StructType:
+    parsed = st.DataType.fromDDL(ddl)
+    assert isinstance(parsed, st.StructType)
+    return parsed
+
+
+def test_the_job_knows_the_contracts_columns(spark: SparkSession) -> None:
+    contract = {field.name: field.dataType for field in from_arrow_schema(RAW_SCHEMA)}
+    own = {field.name: field.dataType for field in schema(job.RAW_COLUMNS)}
+    assert {name: kind.simpleString() for name, kind in own.items()} == {
+        name: kind.simpleString() for name, kind in contract.items()
+    }
+
+
+def test_a_value_that_cannot_be_placed_is_dropped_and_counted(lake: Lake) -> None:
+    """The consumer writes no such rows, but one null would end the run."""
+    optional = pa.schema([pa.field(field.name, field.type) for field in RAW_SCHEMA])
+    lake.put(
+        raw_row("a", temperature=1.0),
+        raw_row("b", temperature=1.0) | {"event_id": None},
+        raw_row("c", temperature=1.0, event_time=NOON) | {"event_time": None},
+        schema=optional,
+    )
+    account = lake.run()
+    assert (account.rows_in, account.curated, account.dropped) == (3, 1, 2)

@@ -1,0 +1,100 @@
+"""The cost of a run follows the new data, not the history."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+import curate_telemetry as job
+from telemetry_contract.zone_paths import RAW_PREFIX
+from tests.spark.lake import NOON, Lake, raw_row
+
+
+def test_a_run_opens_no_data_file_of_the_days_it_does_not_touch(
+    lake: Lake, warehouse: Path
+) -> None:
+    years_ago = NOON - timedelta(days=1_000)
+    for days in range(5):
+        # One device's clock is years behind: its day is touched, those between are not.
+        lake.put(
+            raw_row("a", NOON + timedelta(days=days), temperature=float(days)),
+            raw_row("b", years_ago, temperature=float(days)),
+        )
+        if days in (1, 3):
+            lake.run()
+            lake.now += timedelta(days=2)
+    old = [f"event_time_day={NOON + timedelta(days=days):%Y-%m-%d}" for days in range(4)]
+    readings = warehouse / lake.database / "readings" / "data"
+    removed = [file for day in old for file in (readings / day).rglob("*.parquet")]
+    # The first run's entries, beyond the look-back of the second.
+    ledger = warehouse / lake.database / "curation_ledger" / "data"
+    removed.append(min(ledger.rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns))
+    for file in removed:
+        file.unlink()
+    assert len(removed) == 5
+    lake.put(raw_row("b", years_ago, temperature=0.0))
+    account = lake.run()
+    assert (account.curated, account.duplicates) == (2, 1)
+
+
+def test_the_listing_begins_at_the_watermark_less_the_look_back(lake: Lake) -> None:
+    lake.put(raw_row("a", temperature=1.0), hour=NOON - timedelta(days=30))
+    lake.put(raw_row("b", temperature=1.0), hour=NOON)
+    # A copied object, far ahead: it is taken, but the listing never begins there.
+    lake.put(raw_row("c", temperature=1.0), hour=NOON + timedelta(days=365))
+    assert lake.run("--look_back_minutes", "90").curated == 3
+    straggler = lake.put(raw_row("d", temperature=1.0), hour=NOON - timedelta(hours=1))
+    too_late = lake.put(raw_row("e", temperature=1.0), hour=NOON - timedelta(hours=3))
+    assert lake.run("--look_back_minutes", "90").curated == 1
+    assert lake.zone.listed_after == [
+        RAW_PREFIX,
+        f"{RAW_PREFIX}ingest_date=2026-11-24/ingest_hour=10",
+    ]
+    assert straggler in lake.ledger()
+    assert too_late not in lake.ledger()  # a replay's
+
+
+def test_a_capped_run_takes_the_oldest_and_the_next_ones_the_rest(lake: Lake) -> None:
+    keys = [
+        lake.put(raw_row(str(hours), temperature=1.0), hour=NOON + timedelta(hours=hours))
+        for hours in range(5)
+    ]
+    for taken in (2, 4, 5):
+        lake.run("--max_objects_per_run", "2")
+        assert sorted(lake.ledger()) == keys[:taken]
+
+
+@pytest.mark.parametrize(
+    ("key", "hour"),
+    [
+        ("raw_data/ingest_date=2026-11-24/ingest_hour=09/x.parquet", (2026, 11, 24, 9)),
+        ("raw_data/ingest_date=2026-11-24/ingest_hour=24/x.parquet", None),
+        ("raw_data/ingest_date=2026-02-30/ingest_hour=09/x.parquet", None),
+        ("raw_data/ingest_date=2026-11-24/ingest_hour=9/x.parquet", None),
+        ("raw_data/x.parquet", None),
+        ("", None),
+    ],
+)
+def test_the_hour_of_a_key(key: str, hour: tuple[int, int, int, int] | None) -> None:
+    assert job.hour_of("raw_data/", key) == (datetime(*hour, tzinfo=UTC) if hour else None)
+
+
+@given(some.sets(some.integers(-1_000, 500_000), min_size=1, max_size=600))
+def test_time_ranges_hold_every_hour_and_are_few(hours: set[int]) -> None:
+    text = job.time_ranges(sorted(hours))
+    ranges = [
+        tuple(int(part.split("(")[1].rstrip(")")) for part in each.split(" AND "))
+        for each in text.split(" OR ")
+    ]
+    assert len(ranges) <= job.MAX_TIME_RANGES
+    starts_and_ends = list(itertools.chain.from_iterable(ranges))
+    assert starts_and_ends == sorted(set(starts_and_ends))
+    covered = sum((end - start) // 3600 for start, end in ranges)
+    for hour in hours:
+        assert any(start <= hour * 3600 < end for start, end in ranges)
+    runs = sum(hour - 1 not in hours for hour in hours)
+    if runs <= job.MAX_TIME_RANGES:
+        assert covered == len(hours)

@@ -1,0 +1,155 @@
+"""Promise 2: `readings` holds exactly one row per event id, whatever is redelivered or killed."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+import curate_telemetry as job
+from tests.spark.lake import NOON, Lake, raw_row
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing catches it."""
+
+
+def assert_adds_up(lake: Lake, distinct_readings: int) -> None:
+    """One row per reading, every object in the ledger once, and accounts that add up to both."""
+    event_ids = [event_id for (event_id,) in lake.readings("event_id")]
+    assert len(event_ids) == len(set(event_ids)) == distinct_readings
+    accounts = lake.accounts()
+    assert len({account["run_id"] for account in accounts}) == len(accounts)
+    total = {
+        name: sum(account[name] for account in accounts)
+        for name in ("objects", "rows_in", "curated", "duplicates", "dropped")
+    }
+    assert total["rows_in"] == total["curated"] + total["duplicates"] + total["dropped"]
+    assert total["curated"] == distinct_readings
+    assert total["objects"] == len(lake.ledger()) == len(list(lake.folder.rglob("*.parquet")))
+
+
+def test_redelivered_readings_are_removed_across_batches_runs_and_days(lake: Lake) -> None:
+    old = NOON - timedelta(days=400)
+    lake.put(raw_row("a", temperature=20.0), raw_row("b", old, temperature=1.0))
+    lake.put(raw_row("a", temperature=20.0), raw_row("c", temperature=3.0), raw_row("d"))
+    first = lake.run()
+    assert (first.rows_in, first.curated, first.duplicates, first.dropped) == (5, 3, 1, 1)
+
+    nothing_new = lake.run()
+    assert (nothing_new.objects, nothing_new.rows_in, nothing_new.snapshot_id) == (0, 0, None)
+
+    lake.now += timedelta(days=3)
+    late = NOON + timedelta(days=3)
+    lake.put(
+        raw_row("a", arrival_time=late, temperature=20.0),
+        raw_row("b", old, arrival_time=late, temperature=1.0),
+        raw_row("b", old, arrival_time=late, temperature=2.0),
+    )
+    third = lake.run()
+    assert (third.rows_in, third.curated, third.duplicates, third.late) == (3, 1, 2, 1)
+    # What arrived first stays.
+    arrivals = lake.table("readings").where("device_id = 'a'").selectExpr("ingest_delay_seconds")
+    assert [row[0] for row in arrivals.collect()] == [2.0]
+    assert_adds_up(lake, 4)
+
+
+Replace = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def before(step: Callable[..., Any]) -> Callable[..., Any]:
+    def killed(*_: object) -> None:
+        raise Killed
+
+    return killed
+
+
+def after(step: Callable[..., Any]) -> Callable[..., Any]:
+    def killed(*arguments: object) -> None:
+        step(*arguments)
+        raise Killed
+
+    return killed
+
+
+@pytest.mark.parametrize(
+    ("step", "kill"),
+    [
+        ("create_table", after),
+        ("write_plan", before),
+        ("commit_readings", before),
+        ("commit_readings", after),
+        ("write_account", after),
+    ],
+)
+def test_a_killed_run_and_the_next_leave_what_one_run_leaves(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str, kill: Replace
+) -> None:
+    lake.put(raw_row("a", temperature=20.0), raw_row("b", temperature=1.0), raw_row("d"))
+    lake.put(raw_row("a", temperature=20.0))
+    lake.put_bytes(b"no Parquet at all")
+    with monkeypatch.context() as patch:
+        patch.setattr(job, step, kill(getattr(job, step)))
+        with pytest.raises(Killed):
+            lake.run()
+    # Meanwhile the consumer goes on, in the same hour.
+    lake.put(raw_row("b", temperature=1.0), raw_row("c", temperature=2.0))
+    lake.run()
+    assert_adds_up(lake, 3)
+    assert sum(account["objects_set_aside"] for account in lake.accounts()) == 1
+
+
+def test_a_run_killed_while_it_settles_another_is_settled_too(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.put(raw_row("a", temperature=20.0))
+    for step, kill in (("write_account", before), ("account_of_commit", before)):
+        with monkeypatch.context() as patch:
+            patch.setattr(job, step, kill(getattr(job, step)))
+            with pytest.raises(Killed):
+                lake.run()
+    lake.put(raw_row("b", temperature=20.0))
+    lake.run()
+    assert_adds_up(lake, 2)
+
+
+def test_a_commit_whose_answer_was_lost_is_looked_up(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = SparkSession.sql
+
+    def lose_answer(spark: SparkSession, statement: str, *rest: Any) -> Any:
+        result = sql(spark, statement, *rest)
+        if statement.startswith("MERGE"):
+            raise PySparkException("CommitStateUnknownException")
+        return result
+
+    def fail(spark: SparkSession, statement: str, *rest: Any) -> Any:
+        if statement.startswith("MERGE"):
+            raise PySparkException("CommitFailedException")
+        return sql(spark, statement, *rest)
+
+    lake.put(raw_row("a", temperature=20.0))
+    monkeypatch.setattr(SparkSession, "sql", lose_answer)
+    assert lake.run().curated == 1
+    lake.put(raw_row("b", temperature=20.0))
+    monkeypatch.setattr(SparkSession, "sql", fail)
+    with pytest.raises(PySparkException, match="CommitFailedException"):
+        lake.run()
+    monkeypatch.undo()
+    assert lake.run().curated == 1
+    assert_adds_up(lake, 2)
+
+
+def test_the_snapshot_names_its_run_and_input(lake: Lake) -> None:
+    key = lake.put(raw_row("a", temperature=20.0))
+    account = lake.run("--run_id", "run-1")
+    (snapshot,) = lake.table("readings.snapshots").collect()
+    assert snapshot.snapshot_id == account.snapshot_id
+    assert snapshot.operation == "append"
+    assert snapshot.summary["curation.run-id"] == "run-1"
+    assert snapshot.summary["curation.input-digest"] == job.digest_of([key])
+    with pytest.raises(SystemExit, match="used before"):
+        lake.run("--run_id", "run-1")
