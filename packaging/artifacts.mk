@@ -23,16 +23,16 @@ finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 .PHONY: build-IngestTelemetryFunction build-ContractLayer build-ColumnarLayer
 
 build-IngestTelemetryFunction:
-	$(INSTALL) "$(ARTIFACTS_DIR)"
-	cp -R . "$(ARTIFACTS_DIR)/ingest_telemetry"
-	rm "$(ARTIFACTS_DIR)/ingest_telemetry/requirements.txt"
-	$(call finish,$(ARTIFACTS_DIR),/var/task)
+	@$(INSTALL) "$(ARTIFACTS_DIR)"
+	@cp -R . "$(ARTIFACTS_DIR)/ingest_telemetry"
+	@rm "$(ARTIFACTS_DIR)/ingest_telemetry/requirements.txt"
+	@$(call finish,$(ARTIFACTS_DIR),/var/task)
 
 build-ContractLayer:
-	$(INSTALL) "$(ARTIFACTS_DIR)/python"
-	cp -R telemetry_contract "$(ARTIFACTS_DIR)/python/"
-	$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)
+	@$(INSTALL) "$(ARTIFACTS_DIR)/python"
+	@cp -R telemetry_contract "$(ARTIFACTS_DIR)/python/"
+	@$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)
 
 build-ColumnarLayer:
-	$(INSTALL) "$(ARTIFACTS_DIR)/python"
-	$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)
+	@$(INSTALL) "$(ARTIFACTS_DIR)/python"
+	@$(call finish,$(ARTIFACTS_DIR)/python,/opt/python)

@@ -29,7 +29,6 @@ ARGUMENTS_OF_GLUE = {
     "--custom-logGroup-prefix",
     "--datalake-formats",
     "--enable-auto-scaling",
-    "--enable-continuous-cloudwatch-log",
     "--enable-metrics",
     "--enable-observability-metrics",
     "--job-bookmark-option",
