@@ -32,6 +32,9 @@ ENVIRONMENT = {
     "POWERTOOLS_LOG_LEVEL": "INFO",
     "AWS_ENDPOINT_URL": "",
     "AWS_DEFAULT_REGION": "us-east-1",
+    # Without any, the SDK would go and ask the network for credentials.
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
 }
 
 
