@@ -19,8 +19,8 @@ from devices.provisioning import provision_fleet
 _EXAMPLES = """\
 against the local cloud (after `make up`):
   . build/local/environment
-  python -m devices.fleet --policy iot-telemetry-lake-local-DevicePolicy-... \\
-      --ca-file build/local/certificates/ca.pem --devices 20 --messages 10000
+  python -m devices.fleet --policy <stack output DevicePolicyName> --ca-file "$DEVICE_CA" \\
+      --devices 20 --messages 10000
 against AWS (credentials and region as for the AWS CLI):
   python -m devices.fleet --policy <stack output DevicePolicyName> --devices 5 --messages 1000
 a file of readings, each published by its own device:

@@ -15,6 +15,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,13 +259,20 @@ def _end_leftover(files: BrokerFiles) -> None:
     if not files.process_id.exists():
         return
     number = files.process_id.read_text()
-    # The number may be another process's by now: only one with our settings is ours to end.
-    shown = subprocess.run(
-        ["ps", "-o", "command=", "-p", number], capture_output=True, text=True, check=False
-    )
-    if str(files.settings) in shown.stdout:
+    if _runs_with(number, files.settings):
         os.kill(int(number), signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while _runs_with(number, files.settings) and time.monotonic() < deadline:
+            time.sleep(0.05)
     files.process_id.unlink()
+
+
+def _runs_with(process: str, settings: Path) -> bool:
+    """The number may be another process's by now: only one with our settings is ours to end."""
+    shown = subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", process], capture_output=True, text=True, check=False
+    )
+    return str(settings) in shown.stdout
 
 
 def _free_port() -> int:

@@ -39,4 +39,4 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parser().parse_args(["--help"])
     assert ended.value.code == 0
-    assert "--ca-file build/local/certificates/ca.pem" in capsys.readouterr().out
+    assert '--ca-file "$DEVICE_CA"' in capsys.readouterr().out
