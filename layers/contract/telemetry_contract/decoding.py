@@ -33,6 +33,7 @@ class _Envelope(msgspec.Struct, gc=False):
     principal: str | None = None
     broker_time: Annotated[int, msgspec.Meta(ge=0, le=_LATEST_BROKER_TIME)] | None = None
     ingest_id: str | None = None
+    sub_sequence: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 _decode_envelope: Final = msgspec.json.Decoder(_Envelope).decode
@@ -60,6 +61,7 @@ def decode_record(
             rule.client_id,
             rule.principal,
             rule.topic,
+            rule.sub_sequence,
         )
     bare = Record(position, arrival_time, data)
     # Without the key in plain sight only an escaped one could make it an envelope.

@@ -115,7 +115,7 @@ def _prove_group(group: _Group, limits: Limits, proven: Proven) -> None:
         return
     columns, bad = _checked(group.shape, group.records, group.rows, limits)
     if bad:
-        proven.left += [group.records[place] for place in bad]
+        proven.left += [group.records[place] for place in sorted(bad)]
         columns = _without(columns, bad)
     if columns[_RECORD]:
         flags = _quality_flags(columns, limits)
@@ -182,7 +182,7 @@ def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
     given = {
         **columns,
         **envelope_columns(records),
-        "record_id": [f"{record.position}:0" for record in records],
+        "record_id": [f"{record.position}:{record.sub_sequence or 0}" for record in records],
         "event_id": hexadecimal(digests),
         "event_time": columns["event_time"].view(RAW_TYPES["event_time"]),
         "payload": [record.payload for record in records],

@@ -43,6 +43,11 @@ def rows_of(rows: list[dict[str, Any]]) -> list[RejectedRow]:
     return [RejectedRow(**{name: row[name] for name in names}) for row in rows]
 
 
+def by_record_id(rows: list[Row]) -> list[Row]:
+    """The rows in the order of their record ids: theirs in an object means nothing."""
+    return sorted(rows, key=lambda row: str(row["record_id"]))
+
+
 def event_ids(rows: list[Row]) -> Counter[str]:
     return Counter(row["event_id"] for row in rows)
 
@@ -121,15 +126,16 @@ def test_element_proven_good_by_the_fast_path_keeps_its_place_in_the_array(
     deployed: Deployed,
 ) -> None:
     ahead = GOOD.replace(b"11-23T10:00:00", b"11-27T10:00:00")
-    event = event_of([b"[" + b",".join([GOOD, ahead, GOOD]) + b"]"])
+    # So many that the fast path takes them when they come one by one.
+    event = event_of([b"[" + b",".join([GOOD, ahead, GOOD, ahead]) + b"]"] * 500)
     deployed.reject(ingest(event))
     deployed.function.environment["MAX_EVENT_TIME_AHEAD_SECONDS"] = str(7 * 86_400)
     deployed.redrive(apply=True)
     at_first = ingest(event, max_event_time_ahead=7 * 86_400_000_000)
-    assert deployed.function.accepted == [
-        row for row in at_first.accepted if row["payload"] == ahead
-    ]
-    assert len(deployed.function.accepted) == 1
+    assert len(deployed.function.accepted) == 1_000
+    assert by_record_id(deployed.function.accepted) == by_record_id(
+        [row for row in at_first.accepted if row["payload"] == ahead]
+    )
 
 
 def test_array_within_an_array_is_not_taken_apart_by_a_redrive(deployed: Deployed) -> None:
@@ -151,7 +157,7 @@ def test_rejected_rows_sent_unchanged_are_rejected_as_the_same_rows() -> None:
     records = [kinesis_record(row, STREAM_ARN) for row in rows_of(first)]
     again = ingest({"Records": records})
     assert again.accepted == []
-    assert again.rejected == first
+    assert by_record_id(again.rejected) == by_record_id(first)
 
 
 def test_selects_by_arrival_time_and_reason(deployed: Deployed) -> None:
