@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/iot/latest/developerguide/iot-policies.html
 """
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,8 +178,12 @@ def test_what_the_broker_cannot_enforce_exactly_refuses_the_deployment(
     with pytest.raises(PolicyError) as refused:
         check_policy(json.dumps(policy(statement)))
     assert named in str(refused.value)
+    registered: list[str] = []
+    registry = SimpleNamespace(create_policy=lambda name, _: registered.append(name))
+    provider = PolicyProvider(registry, lambda: None)
     with pytest.raises(DeploymentError):
-        PolicyProvider(None, lambda: None).create("P", "p", {"PolicyDocument": policy(statement)})
+        provider.create("Policy", "p", {"PolicyDocument": policy(statement)})
+    assert registered == []
 
 
 def test_the_publisher_of_a_topic_is_whoever_alone_may_publish_there(
