@@ -107,7 +107,6 @@ gc.set_threshold(100_000, 50, 100)
 
 
 @LOGGER.inject_lambda_context
-@METRICS.log_metrics
 def lambda_handler(event: KinesisEvent, context: LambdaContext) -> dict[str, Any]:
     """Ingest a batch; the answer is for people, since returning acknowledges all of it."""
     account = ingest(event, lambda: context.get_remaining_time_in_millis() / 1_000, COLLABORATORS)

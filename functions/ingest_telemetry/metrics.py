@@ -74,3 +74,4 @@ def emit(account: Account, metrics: Metrics) -> None:
         ) as rejected:
             rejected.add_dimension("service", metrics.service or "")
             rejected.add_dimension(REASON_DIMENSION, reason)
+    metrics.flush_metrics()

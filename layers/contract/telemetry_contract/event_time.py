@@ -2,10 +2,10 @@
 
 A wrong clock is flagged or rejected, never corrected. Recognised are:
 
-- ISO 8601 date and time, `2026-11-23T10:00:00.123456+01:00`: a `T` or a space between, seconds and
-  fraction optional (cut to microseconds), offset `Z`, `+HH`, `+HHMM` or `+HH:MM`. Without an offset
-  it is read as UTC and flagged. Dates alone, the basic format, week and ordinal dates, leap seconds
-  and hour 24 are no times here.
+- ISO 8601 date and time, `2026-11-23T10:00:00.123456+01:00`: a `T` or a space between, minutes,
+  seconds and fraction optional (cut to microseconds), offset `Z`, `+HH`, `+HHMM` or `+HH:MM`.
+  Without an offset it is read as UTC and flagged. Dates alone, dates without hyphens, week and
+  ordinal dates, leap seconds and hour 24 are no times here.
 - A number since 1970, whole or not, or the same as text. Its size says its unit: below 10^11
   seconds, below 10^14 milliseconds, below 10^17 microseconds. (10^11 seconds is the year 5138 and
   10^11 milliseconds 1973, so no accepted time has two readings.)
@@ -92,7 +92,7 @@ def instant_of(value: object) -> tuple[Microseconds, bool]:
 
 
 def _instant_of_text(text: str) -> tuple[Microseconds, bool]:
-    if text[10:11] not in ("T", " ") or text[4] != "-" or text[7] != "-" or text[13:14] != ":":
+    if text[10:11] not in ("T", " ") or text[4] != "-" or text[7] != "-":
         if _NUMBER.fullmatch(text):
             return microseconds_of_number(float(text) if "." in text else int(text)), False
         raise ContractViolation(Reason.TIMESTAMP_INVALID, "neither ISO 8601 nor a number")

@@ -1,0 +1,249 @@
+"""The fast path and the slow one agree on everything, every column of every row included."""
+
+import base64
+import json
+import os
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from telemetry_contract.columns import raw_table, readings_part
+from telemetry_contract.decoding import decode_record
+from telemetry_contract.fast_path import prove
+from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS, Field
+from telemetry_contract.limits import Limits
+from telemetry_contract.reading import interpret
+from telemetry_contract.record import Record
+from telemetry_contract.rejection import Rejection
+
+ARRIVAL = 1_795_428_000_000_000  # 2026-11-23T10:00:00Z
+LIMITS = Limits()
+# Enough for a suite of seconds; `HYPOTHESIS_EXAMPLES=5000` for an evening's search.
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "60"))
+
+
+def rows_of(table: pa.Table) -> dict[str, dict[str, Any]]:
+    return {row["record_id"]: row for row in table.to_pylist()}
+
+
+def interpreted_slowly(
+    records: list[Record | Rejection], limits: Limits
+) -> tuple[dict[str, Any], list[Rejection]]:
+    readings, rejections = [], []
+    for record in records:
+        if isinstance(record, Rejection):
+            rejections.append(record)
+            continue
+        accepted, rejected = interpret(record, limits)
+        readings += accepted
+        rejections += rejected
+    return rows_of(raw_table([readings_part(readings)])), rejections
+
+
+def assert_both_paths_agree(records: list[Record | Rejection], limits: Limits = LIMITS) -> int:
+    """Whatever the fast path takes is what the slow one makes of it; returns how much it took."""
+    expected, expected_rejections = interpreted_slowly(records, limits)
+    proven = prove(records, limits, fewest=1)
+    fast = rows_of(raw_table(proven.parts))
+    left, rejections = interpreted_slowly(proven.left, limits)
+    assert fast.keys().isdisjoint(left)
+    assert {**fast, **left} == expected
+    assert {rejection.record_id for rejection in rejections} == {
+        rejection.record_id for rejection in expected_rejections
+    }
+    assert proven.flagged == sum(bool(row["quality_flags"]) for row in fast.values())
+    return len(fast)
+
+
+# Numbers as no `json.dumps` writes them; they stand for themselves in a payload.
+LITERALS = ("1e400", "-1e400", "-0", "1E2", "1.0", "9" * 400, "9" * 5000, "1e-400", "NaN")
+
+
+def json_of(payload: object, ensure_ascii: bool) -> bytes:
+    text = json.dumps(payload, ensure_ascii=ensure_ascii)
+    for literal in LITERALS:
+        text = text.replace(f'"@{literal}@"', literal)
+    return text.encode("utf-8", "surrogatepass")
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=-200, max_value=200),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(min_value=-200, max_value=200),
+    st.text(max_size=8),
+    st.sampled_from(["52.1", "-0.1", "1e5", "1e999", "true", "07", "1_000", "৪৩", "", "NaN"]),
+    st.sampled_from([f"@{literal}@" for literal in LITERALS]),
+    st.sampled_from(
+        [
+            "\ud800",
+            "a\u0000b",
+            2**53,
+            2**53 + 1,
+            2**63 - 1,
+            2**63,
+            2**64,
+            10**30,
+            -1,
+            0,
+            1,
+            1.0,
+            -0.0,
+        ]
+    ),
+)
+values = st.one_of(
+    scalars,
+    st.lists(scalars, max_size=3),
+    st.dictionaries(st.text(max_size=4), scalars, max_size=2),
+)
+device_ids = st.one_of(
+    st.sampled_from(["device-1", "5e:44:3b:f3:79:c8", "a", "x" * 128]),
+    st.sampled_from(["", "x" * 129, "../../etc/passwd", "a/b", "-", "é", "a\u0000", "a b"]),
+    scalars,
+)
+times = st.one_of(
+    st.sampled_from(
+        [
+            "2026-11-23T10:00:00.123456",
+            "2026-11-23T09:59:00Z",
+            "2026-11-23 10:00:00+05:30",
+            "2026-11-23T10",
+            "2026-11-23T10Z",
+            "2026-11-23",
+            "20261123T100000Z",
+            "2026-11-23t10:00:00Z",
+            "2026-11-23T10:00:60Z",
+            "2026-11-23T24:00:00Z",
+            "2026-11-23T10:00:00.123456789Z",
+            "2026-11-23T10:00:00,5Z",
+            "2026-W48-1T10:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "2026-11-23T10:00:00-00:00",
+            "2026-11-23T10:00:00+99:99",
+            "1795428000",
+            "1795428000.5",
+            "1795428000000",
+            "soon",
+            "",
+            1_795_428_000,
+            1_795_428_000.7727768,
+            1_795_428_000_123,
+            1_795_428_000_123.5,
+            1_795_428_000_123_456,
+            1_795_428_000_123_456_789,
+            10**11,
+            10**14,
+            10**17,
+            0,
+            -1,
+            True,
+            None,
+            1e308,
+        ]
+    ),
+    st.datetimes().map(lambda moment: moment.isoformat()),
+    st.integers(min_value=946_684_800, max_value=1_900_000_000),
+    st.floats(min_value=946_684_800, max_value=1_900_000_000),
+    st.integers(min_value=946_684_800_000, max_value=1_900_000_000_000),
+    scalars,
+)
+
+
+def good_value(field: Field) -> st.SearchStrategy[Any]:
+    low, high = field.minimum, field.maximum
+    match field.kind:
+        case "number":
+            return st.floats(low, high) | st.integers(int(low or 0), int(high or 0))
+        case "integer":
+            return st.integers(int(low or 0), 2**63 - 1)
+        case "text":
+            return st.text(st.characters(codec="utf-8"), max_size=12)
+        case "boolean":
+            return st.booleans()
+
+
+@st.composite
+def members(draw: st.DrawFn) -> dict[str, Any]:
+    """Some fields of the contract, mostly good, and some unknown ones."""
+    given: dict[str, Any] = {}
+    for field in draw(st.lists(st.sampled_from(FIELDS), unique_by=lambda f: f.name, max_size=5)):
+        spelling = draw(st.sampled_from(field.spellings))
+        given[spelling] = draw(st.one_of(good_value(field), good_value(field), values))
+    given |= draw(
+        st.dictionaries(
+            st.sampled_from(["rssi", "firmware", "data.x", "x", "temp"]), values, max_size=2
+        )
+    )
+    return given
+
+
+@st.composite
+def payload_of_shape(draw: st.DrawFn) -> dict[str, Any]:
+    payload: dict[str, Any] = {}
+    if draw(st.integers(0, 9)):
+        payload[draw(st.sampled_from(DEVICE_ID.spellings))] = draw(device_ids)
+    if draw(st.integers(0, 9)):
+        payload[draw(st.sampled_from(EVENT_TIME.spellings))] = draw(times)
+    payload |= draw(members())
+    if draw(st.integers(0, 2)) == 0:
+        payload[CONTAINER] = draw(st.one_of(members(), values))
+    return dict(draw(st.permutations(list(payload.items()))))
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[Record | Rejection]:
+    """Records of few shapes with many values, as a fleet sends them, some enveloped."""
+    records: list[Record | Rejection] = []
+    for shape in draw(st.lists(payload_of_shape(), min_size=1, max_size=3)):
+        for _ in range(draw(st.integers(1, 4))):
+            payload = {
+                key: draw(device_ids)
+                if key in DEVICE_ID.spellings and draw(st.booleans())
+                else draw(times)
+                if key in EVENT_TIME.spellings and draw(st.booleans())
+                else value
+                for key, value in shape.items()
+            }
+            body = json_of(payload, draw(st.booleans()))
+            data = draw(st.sampled_from([body, body, body, b"\xef\xbb\xbf" + body, body[:-1]]))
+            if draw(st.booleans()):
+                data = json.dumps(
+                    {
+                        "payload_b64": base64.b64encode(data).decode(),
+                        "topic": draw(
+                            st.sampled_from([None, "dt/fleet/device-1/telemetry", "elsewhere"])
+                        ),
+                        "broker_time": draw(st.sampled_from([None, 1_795_428_000_000])),
+                        "ingest_id": draw(st.sampled_from([None, "f0e1"])),
+                    }
+                ).encode()
+            arrival = ARRIVAL + draw(st.integers(-(10**10), 10**10))
+            records.append(decode_record(f"shard-0:{len(records)}", arrival, data, LIMITS))
+    return records
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(batches())
+def test_fast_and_slow_path_agree_on_everything(records: list[Record | Rejection]) -> None:
+    assert_both_paths_agree(records)
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(batches())
+def test_paths_agree_under_the_other_policies(records: list[Record | Rejection]) -> None:
+    assert_both_paths_agree(
+        records,
+        Limits(
+            identity_mismatch_policy="flag",
+            missing_timestamp_policy="arrival_time",
+            max_payload_bytes=120,
+            max_depth=3,
+        ),
+    )
