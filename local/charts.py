@@ -12,6 +12,7 @@ from html import escape
 from itertools import pairwise
 
 COLOURS = 8
+_BAR = 24  # the height of a horizontal bar with its gap
 _TIME_STEPS = (
     [1, 2, 5, 10, 15, 30]  # seconds
     + [60 * n for n in (1, 2, 5, 10, 15, 30)]
@@ -20,12 +21,19 @@ _TIME_STEPS = (
 )
 
 
+Scale = Callable[[float], float]
+
+
 @dataclass(frozen=True)
 class Series:
-    """A named line or set of bars: (x, y) in order of x. Times are epoch seconds."""
+    """A named line or set of bars: (x, y) in order of x. Times are epoch seconds.
+
+    A line with `is_right` is measured on an axis of its own, at the right.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
+    is_right: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Frame:
     width: int = 640
     height: int = 260
     left: int = 56
-    right: int = 12
+    right: int = 20
     top: int = 10
     bottom: int = 26
 
@@ -56,26 +64,71 @@ class Frame:
         return self.height - self.top - self.bottom
 
 
-def line_chart(label: str, series: Sequence[Series], frame: Frame | None = None) -> str:
-    """Lines over time."""
-    return _over_time(label, series, frame or Frame(), stacked=False)
+def line_chart(
+    label: str,
+    series: Sequence[Series],
+    frame: Frame | None = None,
+    span: tuple[float, float] | None = None,
+) -> str:
+    """Lines over time, from the first to the last point or over the given span."""
+    frame = frame or Frame()
+    if not any(one.points for one in series):
+        return _svg(label, frame, _empty(frame))
+    px, marks = _time_axis(frame, span or _span(series))
+    right = [one for one in series if one.is_right and one.points]
+    left = [one for one in series if not one.is_right and one.points]
+    scales = {}
+    for is_right, group in ((False, left), (True, right)):
+        if group:
+            values = [y for one in group for _, y in one.points]
+            scales[is_right] = py = _scale(frame, *_range(values))
+            marks += _value_axis(frame, py, *_range(values), is_right=is_right and bool(left))
+    for index, one in enumerate(series):
+        if one.points:
+            marks += _line(one, f"c{index % COLOURS}", px, scales[one.is_right])
+    return _svg(label, frame, "".join(marks))
 
 
-def bar_chart_over_time(label: str, series: Sequence[Series], frame: Frame | None = None) -> str:
+def bar_chart_over_time(
+    label: str,
+    series: Sequence[Series],
+    frame: Frame | None = None,
+    span: tuple[float, float] | None = None,
+) -> str:
     """Stacked bars over time; all series need the same x, evenly spaced."""
-    return _over_time(label, series, frame or Frame(), stacked=True)
+    frame = frame or Frame()
+    if not any(one.points for one in series):
+        return _svg(label, frame, _empty(frame))
+    times = sorted({x for one in series for x, _ in one.points})
+    gap = min((b - a for a, b in pairwise(times)), default=60.0)
+    first, last = span or (times[0], times[-1])
+    px, marks = _time_axis(frame, (first - gap / 2, last + gap / 2))
+    totals: dict[float, float] = {}
+    for one in series:
+        for x, y in one.points:
+            totals[x] = totals.get(x, 0) + y
+    highest = max(totals.values()) or 1
+    py = _scale(frame, 0, highest)
+    marks += _value_axis(frame, py, 0, highest, is_right=False)
+    return _svg(label, frame, "".join(marks) + _bars(series, px, py, gap))
 
 
 def bar_chart(label: str, bars: Sequence[tuple[str, float]], frame: Frame | None = None) -> str:
     """Horizontal bars, each with its name and its value written out."""
-    rows = max(len(bars), 1)
-    frame = frame or Frame(height=16 + 28 * rows, left=190, right=70, top=4, bottom=4)
+    longest = max((len(name) for name, _ in bars), default=0)
+    frame = frame or Frame(
+        height=8 + _BAR * max(len(bars), 1),
+        left=20 + round(6.4 * longest),
+        right=70,
+        top=4,
+        bottom=4,
+    )
     if not bars:
         return _svg(label, frame, _empty(frame))
     scale = frame.inner_width / (max(value for _, value in bars) or 1)
     marks = []
     for row, (name, value) in enumerate(bars):
-        y = frame.top + 28 * row + 6
+        y = frame.top + _BAR * row + 2
         width = max(value * scale, 1)
         marks.append(
             f"<g><title>{escape(name)}: {number(value)}</title>"
@@ -90,7 +143,7 @@ def bar_chart(label: str, bars: Sequence[tuple[str, float]], frame: Frame | None
 
 def track_map(label: str, tracks: Sequence[Track], frame: Frame | None = None) -> str:
     """Tracks on a plain map: a grid of degrees, no tiles, longitudes narrowed as at that place."""
-    frame = frame or Frame(height=420, left=56, right=12, top=10, bottom=26)
+    frame = frame or Frame(height=420, left=56, right=20, top=10, bottom=26)
     points = [point for track in tracks for point in track.points]
     if not points:
         return _svg(label, frame, _empty(frame))
@@ -151,58 +204,63 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _over_time(label: str, series: Sequence[Series], frame: Frame, *, stacked: bool) -> str:
-    if not any(one.points for one in series):
-        return _svg(label, frame, _empty(frame))
-    times = sorted({x for one in series for x, _ in one.points})
-    first, last = times[0], times[-1]
-    gap = min((b - a for a, b in pairwise(times)), default=60.0)
-    if stacked or first == last:
-        first, last = first - gap / 2, last + gap / 2
-    totals: dict[float, float] = {}
-    for one in series:
-        for x, y in one.points:
-            totals[x] = totals.get(x, 0) + y if stacked else max(totals.get(x, y), y)
-    highest = max(totals.values())
-    lowest = min(y for one in series for _, y in one.points)
-    # Bars grow from zero; so do lines, unless that would flatten them.
-    if stacked or 0 <= lowest < highest / 2:
+def _span(series: Sequence[Series]) -> tuple[float, float]:
+    times = [x for one in series for x, _ in one.points]
+    first, last = min(times), max(times)
+    return (first, last) if first < last else (first - 30, last + 30)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """Lowest and highest value to show: from zero, unless that would flatten the lines."""
+    lowest, highest = min(values), max(values)
+    if lowest >= 0 and (lowest < highest / 2 or lowest == highest):
         lowest = 0.0
-    highest = highest if highest > lowest else lowest + 1
+    return lowest, highest if highest > lowest else lowest + 1
+
+
+def _scale(frame: Frame, lowest: float, highest: float) -> Scale:
+    return lambda y: frame.top + (highest - y) / (highest - lowest) * frame.inner_height
+
+
+def _value_axis(
+    frame: Frame, py: Scale, lowest: float, highest: float, *, is_right: bool
+) -> list[str]:
+    ticks = [tick for tick, _ in _ticks(lowest, highest, 4)]
+    if not is_right:
+        return [_horizontal(frame, py(tick), _short(tick)) for tick in ticks]
+    x = frame.width - frame.right
+    return [
+        f'<text class="axis" x="{x}" y="{py(tick) - 4:.1f}" text-anchor="end">{_short(tick)}</text>'
+        for tick in ticks
+    ]
+
+
+def _time_axis(frame: Frame, span: tuple[float, float]) -> tuple[Scale, list[str]]:
+    first, last = span
 
     def px(x: float) -> float:
         return frame.left + (x - first) / (last - first) * frame.inner_width
 
-    def py(y: float) -> float:
-        return frame.top + (highest - y) / (highest - lowest) * frame.inner_height
-
-    grid = [_horizontal(frame, py(tick), _short(tick)) for tick, _ in _ticks(lowest, highest, 4)]
-    grid += [_vertical(frame, px(t), text, quiet=True) for t, text in _time_ticks(first, last)]
-    marks = _bars(series, px, py, gap) if stacked else _lines(series, px, py)
-    return _svg(label, frame, "".join(grid) + marks)
+    ticks = [_vertical(frame, px(t), text, quiet=True) for t, text in _time_ticks(first, last)]
+    return px, ticks
 
 
-def _lines(
-    series: Sequence[Series], px: Callable[[float], float], py: Callable[[float], float]
-) -> str:
-    marks = []
-    for index, one in enumerate(series):
-        colour = f"c{index % COLOURS}"
-        path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in one.points)
-        marks.append(f'<polyline class="line {colour}" points="{path}"/>')
-        if len(one.points) <= 200:  # more would be a smear, and a large page
-            marks += [
-                f'<circle class="fill {colour}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5">'
-                f"<title>{escape(one.name)}, {_moment(x)}: {number(y)}</title></circle>"
-                for x, y in one.points
-            ]
-    return "".join(marks)
+def _line(one: Series, colour: str, px: Scale, py: Scale) -> list[str]:
+    path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in one.points)
+    marks = [f'<polyline class="line {colour}" points="{path}"/>']
+    if len(one.points) <= 200:  # more would be a smear, and a large page
+        marks += [
+            f'<circle class="fill {colour}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5">'
+            f"<title>{escape(one.name)}, {_moment(x)}: {number(y)}</title></circle>"
+            for x, y in one.points
+        ]
+    return marks
 
 
 def _bars(
     series: Sequence[Series],
-    px: Callable[[float], float],
-    py: Callable[[float], float],
+    px: Scale,
+    py: Scale,
     gap: float,
 ) -> str:
     width = max((px(gap) - px(0)) * 0.86, 1)
@@ -260,7 +318,7 @@ def _ticks(low: float, high: float, wanted: int) -> list[tuple[float, float]]:
 
 
 def _time_ticks(first: float, last: float) -> list[tuple[float, str]]:
-    step = next((s for s in _TIME_STEPS if (last - first) / s <= 7), _TIME_STEPS[-1])
+    step = next((s for s in _TIME_STEPS if (last - first) / s <= 5), _TIME_STEPS[-1])
     pattern = "%Y-%m-%d" if step >= 86400 else "%H:%M:%S" if step < 60 else "%H:%M"
     start = math.ceil(first / step)
     ticks = [n * step for n in range(start, math.floor(last / step) + 1)]

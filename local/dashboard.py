@@ -21,6 +21,8 @@ REFRESH_SECONDS = 10
 WINDOW_SECONDS = 3 * 3600.0  # what the console shows first
 LEAST_WINDOW_SECONDS = 900.0
 
+Span = tuple[float, float]  # from, until, in epoch seconds
+
 
 class Dashboards:
     """Draws the dashboards that are deployed at the moment of the request."""
@@ -71,15 +73,15 @@ class Dashboards:
         body = self._cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
         now = self._clock()
         recent = [datum.at for datum in data if datum.at >= now - WINDOW_SECONDS]
-        since = min(min(recent, default=now), now - LEAST_WINDOW_SECONDS)
+        span = (min(min(recent, default=now), now - LEAST_WINDOW_SECONDS), now)
         cards = [
             f'<section class="card" style="grid-column: {widget.x + 1} / span {widget.width}">'
-            f"<h2>{escape(widget.title)}</h2>{self._content(widget, data, since)}</section>"
+            f"<h2>{escape(widget.title)}</h2>{self._content(widget, data, span)}</section>"
             for widget in sorted(widgets(body, data), key=lambda one: (one.y, one.x))
         ]
         return f'<div class="cards">{"".join(cards)}</div>'
 
-    def _content(self, widget: Widget, data: list[Datum], since: float) -> str:
+    def _content(self, widget: Widget, data: list[Datum], span: Span) -> str:
         notes = "".join(
             f'<p class="quiet">Not shown locally: {escape(what)}</p>' for what in widget.unknown
         )
@@ -91,7 +93,7 @@ class Dashboards:
             )
         if widget.kind == "alarm":
             return self._alarms(widget.properties.get("alarms", []))
-        return _metric_content(widget, data, since) + notes
+        return _metric_content(widget, data, span) + notes
 
     def _alarms(self, arns: Sequence[str]) -> str:
         pages = self._cloudwatch.get_paginator("describe_alarms").paginate()
@@ -104,10 +106,14 @@ class Dashboards:
             ]
             for arn in arns
         ]
-        return html_table(["alarm", "state", "what it means"], rows)
+        note = (
+            '<p class="quiet">Alarms are not evaluated locally: the state is that of creation.</p>'
+        )
+        return html_table(["alarm", "state", "what it means"], rows) + note
 
 
-def _metric_content(widget: Widget, data: list[Datum], since: float) -> str:
+def _metric_content(widget: Widget, data: list[Datum], span: Span) -> str:
+    since = span[0]
     if widget.view == "singleValue":
         shown = "".join(
             f'<div class="figure"><b>{_last(metric, data, since)}</b>'
@@ -115,15 +121,15 @@ def _metric_content(widget: Widget, data: list[Datum], since: float) -> str:
             for metric in widget.metrics
         )
         return f'<div class="figures">{shown}</div>'
-    series = [Series(m.label, points(m, data, since)) for m in widget.metrics]
+    series = [Series(m.label, points(m, data, since), m.is_right) for m in widget.metrics]
     if widget.view == "bar":
         bars = [(one.name, one.points[-1][1]) for one in series if one.points]
         return bar_chart(widget.title, bars)
-    frame = Frame(width=max(26 * widget.width, 200), height=34 * widget.height)
+    frame = Frame(width=53 * widget.width, height=42 * widget.height)
     if widget.stacked:
-        chart = bar_chart_over_time(widget.title, _same_times(series), frame)
+        chart = bar_chart_over_time(widget.title, _same_times(series), frame, span)
     else:
-        chart = line_chart(widget.title, series, frame)
+        chart = line_chart(widget.title, series, frame, span)
     return chart + legend([one.name for one in series])
 
 

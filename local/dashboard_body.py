@@ -51,6 +51,7 @@ class Metric:
     stat: str
     period: int
     label: str
+    is_right: bool = False  # measured on the right axis
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ def _metric(
         stat=options.get("stat", properties.get("stat", "Average")),
         period=int(options.get("period", properties.get("period", 300))),
         label=options.get("label", name),
+        is_right=options.get("yAxis") == "right",
     )
 
 

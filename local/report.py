@@ -11,6 +11,7 @@ from html import escape
 from typing import Any, Protocol
 
 from local.charts import (
+    Frame,
     Series,
     Track,
     bar_chart,
@@ -156,19 +157,29 @@ def _figures(result: dict[str, Any]) -> str:
     return f'<div class="figures">{inner}</div>'
 
 
+def _only_late(connection: Connection, column: str) -> bool:
+    """Whether all readings with a value are late. Late ones, hours or days old, would draw lines
+    across the map and squeeze a time axis: they are drawn only where there is nothing else."""
+    query = f"SELECT bool_and(is_late) FROM readings WHERE {column} IS NOT NULL"  # noqa: S608
+    return bool(connection.execute(query).fetchall()[0][0])
+
+
 def _tracks(connection: Connection) -> str:
     rows = connection.execute(
-        """SELECT device_id, latitude, longitude FROM readings
-        WHERE latitude IS NOT NULL AND longitude IS NOT NULL AND device_id IN (
-          SELECT device_id FROM readings WHERE latitude IS NOT NULL
+        """WITH chosen AS (SELECT * FROM readings WHERE latitude IS NOT NULL
+          AND longitude IS NOT NULL AND (NOT is_late OR ?)),
+        shown AS (SELECT device_id FROM chosen
           GROUP BY device_id ORDER BY count(*) DESC, device_id LIMIT ?)
-        ORDER BY device_id, event_time""",
-        [MAX_LINES],
+        SELECT device_id, latitude, longitude
+        FROM chosen SEMI JOIN shown USING (device_id) ORDER BY device_id, event_time""",
+        [_only_late(connection, "latitude"), MAX_LINES],
     ).fetchall()
     tracks = [Track(name, points) for name, points in _grouped(rows)]
     if not tracks:
         return '<p class="quiet">These devices send no positions.</p>'
-    return track_map("Map of the devices' tracks", tracks) + legend([t.name for t in tracks])
+    return track_map("Map of the devices' tracks", tracks, Frame(height=560)) + legend(
+        [t.name for t in tracks]
+    )
 
 
 def _readings_over_time(connection: Connection) -> str:
@@ -194,13 +205,6 @@ def _readings_over_time(connection: Connection) -> str:
 
 
 def _temperatures(connection: Connection) -> str:
-    """Mean temperatures over event time.
-
-    Late readings, hours or days old, would squeeze the rest into one column: they are drawn only
-    where there is nothing else, as in a replay."""
-    in_time = connection.execute(
-        "SELECT count(*) FROM readings WHERE temperature IS NOT NULL AND NOT is_late"
-    ).fetchall()[0][0]
     rows = connection.execute(
         """WITH chosen AS (SELECT device_id, temperature, epoch(event_time) AS moment FROM readings
           WHERE temperature IS NOT NULL AND (NOT is_late OR ?)),
@@ -209,13 +213,13 @@ def _temperatures(connection: Connection) -> str:
         span AS (SELECT greatest(1, ceil((max(moment) - min(moment)) / 60)) AS step FROM chosen)
         SELECT device_id, floor(moment / step) * step AS slot, avg(temperature)
         FROM chosen SEMI JOIN shown USING (device_id), span GROUP BY ALL ORDER BY 1, 2""",
-        [in_time == 0, MAX_LINES],
+        [_only_late(connection, "temperature"), MAX_LINES],
     ).fetchall()
     series = [Series(name, points) for name, points in _grouped(rows)]
     if not series:
         return '<p class="quiet">These devices send no temperatures.</p>'
     return (
-        line_chart("Mean temperature per device over time", series)
+        line_chart("Mean temperature per device over time", series, Frame(height=400))
         + legend([one.name for one in series])
         + '<p class="quiet">Degrees Celsius, means over event time, UTC.</p>'
     )
