@@ -39,6 +39,7 @@ _ROOT: Final = Path(__file__).resolve().parents[1]
 _START_SECONDS: Final = 400  # the first start fetches the broker
 _STOP_SECONDS: Final = 40
 _POLL_SECONDS: Final = 0.1
+_WRITTEN: Final = ("devices", "functions", "glue", "intake", "logs")
 _DEVICE: Final = "device-001"
 # No proxy stands between this machine and itself.
 _open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
@@ -87,8 +88,10 @@ class LocalCloud:
         except (SparkSetupError, JavaNotFoundError) as error:
             raise LifecycleError(str(error)) from None
         show("services")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "logs").mkdir(exist_ok=True)
+        # What an earlier cloud held, its devices and messages included, is nothing to this one.
+        for name in _WRITTEN:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        (self.folder / "logs").mkdir(parents=True)
         self._state_file.unlink(missing_ok=True)
         port, device_port = self._ports
         command = [sys.executable, "-m", "local", "serve", "--folder", str(self.folder)]
@@ -158,6 +161,7 @@ class LocalCloud:
                     os.kill(pid, signal.SIGKILL)
                 time.sleep(_POLL_SECONDS)
         self._state_file.unlink(missing_ok=True)
+        self._environment_file.unlink(missing_ok=True)
         return pid is not None
 
     def status(self) -> dict[str, Any]:
@@ -207,13 +211,16 @@ class LocalCloud:
         }
         del variables["NO_PROXY"]
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
-        file = self.folder / "environment"
-        file.write_text("".join(lines))
-        return file
+        self._environment_file.write_text("".join(lines))
+        return self._environment_file
 
     @property
     def _state_file(self) -> Path:
         return self.folder / "cloud.json"
+
+    @property
+    def _environment_file(self) -> Path:
+        return self.folder / "environment"
 
     @property
     def _log(self) -> Path:
