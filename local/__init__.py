@@ -1,1 +1,1 @@
-"""The local cloud: `template.yaml` run whole on one machine, on loopback, without an AWS account."""
+"""The local cloud: `template.yaml` run whole on one machine, on loopback, without AWS."""

@@ -6,12 +6,13 @@ https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Operations.html
 
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from local.api import ACCOUNT_ID, ApiError
 from local.shard import Shard
+from local.shard_filter import filtered
 from local.stream import ON_DEMAND_SHARDS, Stream
 
 MAX_LISTED_SHARDS: Final = 1000
@@ -165,7 +166,7 @@ class StreamSettings:
         with stream.lock:
             shards = self._listed(stream, start)
             # A page's token carries no filter: as on AWS, it is given again with the next page.
-            shards = list(_filtered(stream, shards, shard_filter, self.now_ms()))
+            shards = list(filtered(stream, shards, shard_filter, self.now_ms()))
             answer: dict[str, Any] = {
                 "Shards": [stream.describe_shard(shard) for shard in shards[:limit]]
             }
@@ -367,50 +368,6 @@ def _open_shard(stream: Stream, shard_id: object) -> Shard:
             "already been merged or split, and thus is not eligible for merging or splitting.",
         )
     return shard
-
-
-def _filtered(
-    stream: Stream, shards: list[Shard], wanted: dict[str, Any], now_ms: int
-) -> Iterable[Shard]:
-    """The shards that a ShardFilter asks for.
-
-    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ShardFilter.html
-    """
-    kind = wanted.get("Type", "FROM_TRIM_HORIZON")
-    horizon_ms = now_ms - stream.retention_hours * 3_600_000
-    match kind:
-        case "AFTER_SHARD_ID":
-            after = stream.shard(wanted.get("ShardId")).index
-            return (shard for shard in shards if shard.index > after)
-        case "AT_LATEST":
-            return (shard for shard in shards if shard.is_open)
-        case "FROM_TRIM_HORIZON":
-            return shards
-        case "AT_TRIM_HORIZON":
-            # Shards had to exist at the horizon, unless the stream is younger than that.
-            at_ms = max(horizon_ms, stream.created_ms)
-            return (shard for shard in shards if _was_open(shard, at_ms))
-        case "AT_TIMESTAMP":
-            at_ms = _timestamp_ms(wanted)
-            return (shard for shard in shards if _was_open(shard, at_ms))
-        case "FROM_TIMESTAMP":
-            at_ms = _timestamp_ms(wanted)
-            return (s for s in shards if s.closed_ms is None or s.closed_ms >= at_ms)
-        case _:
-            raise ApiError("InvalidArgumentException", f"ShardFilter has no Type {kind}")
-
-
-def _was_open(shard: Shard, at_ms: int) -> bool:
-    return shard.created_ms <= at_ms and (shard.closed_ms is None or shard.closed_ms > at_ms)
-
-
-def _timestamp_ms(wanted: dict[str, Any]) -> int:
-    value = wanted.get("Timestamp")
-    if isinstance(value, datetime):
-        return round(value.timestamp() * 1000)
-    if isinstance(value, (int, float)):
-        return round(value * 1000)
-    raise ApiError("InvalidArgumentException", f"ShardFilter {wanted['Type']} needs a Timestamp")
 
 
 def _summary(stream: Stream) -> dict[str, Any]:
