@@ -94,9 +94,12 @@ def test_a_broker_that_a_killed_local_cloud_left_behind_is_ended(broker: Broker)
     broker.start()
     process = broker._process
     assert process is not None
-    heir = Broker(find_broker(cache_folder()), broker.files.folder, authority())
-    heir.prepare()
-    assert process.wait(20) == 0
+    try:
+        heir = Broker(find_broker(cache_folder()), broker.files.folder, authority())
+        heir.prepare()
+        assert process.wait(20) == 0
+    finally:
+        broker.stop()
 
 
 def test_a_process_of_another_program_is_left_alone(broker: Broker) -> None:
