@@ -11,9 +11,10 @@ BIN      := $(VENV)/bin
 SAM_VENV := .venv-sam
 SAM      := $(SAM_VENV)/bin/sam
 
-# The local cloud runs the function on this machine, so its artifact is built for this processor.
+# The local cloud runs the function on this machine, so an artifact for it is built in a folder of
+# its own: `.aws-sam`, which `sam deploy` ships, stays `sam build`'s.
 HOST_ARCHITECTURE := $(shell uname -m | sed -e 's/aarch64/arm64/' -e 's/amd64/x86_64/')
-BUILT        := .aws-sam/build/.built-for-$(HOST_ARCHITECTURE)
+BUILT        := build/sam-host/.built
 # What `sam deploy` would ship by default, built beside it to prove that both architectures build.
 BUILT_ARM64  := build/sam-arm64/.built
 BUILD_INPUTS := template.yaml $(shell find functions layers packaging -type f -not -path '*/__pycache__/*')
@@ -40,7 +41,7 @@ status: local-environment ## Say what the local cloud is doing
 
 ##@ Deploy it
 .PHONY: build deploy
-build: $(BUILT) ## Build the application for this machine's processor (for `sam local invoke`)
+build: $(BUILT) $(BUILT_ARM64) ## Build the application for this machine and for AWS's arm64
 
 deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=prod]
 	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam build $(if $(CONFIG),--config-env $(CONFIG))
@@ -120,16 +121,19 @@ $(SAM_VENV)/.installed: requirements/sam.txt
 	@touch $@
 
 # ---- artifacts -------------------------------------------------------------------------------
-# The stamp lies inside the build folder: a bare `sam build`, which builds for AWS's arm64, empties
-# that folder, so that the next `make demo` builds for this machine again.
+# $(call sam_build,<architecture>,<folder>)
+sam_build = PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build --build-dir $(2) \
+  --parameter-overrides Architecture=$(1) >$(2).log 2>&1 || { cat $(2).log; exit 1; }
+
+# On a Mac this artifact's wheels are the Mac's: it is never deployed to AWS.
 $(BUILT): $(BUILD_INPUTS) | $(SAM_VENV)/.installed
-	@echo "Building the application for $(HOST_ARCHITECTURE)"
-	@PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build \
-	  --parameter-overrides Architecture=$(HOST_ARCHITECTURE) >build.log 2>&1 || { cat build.log; exit 1; }
-	@rm -f build.log && touch $@
+	@echo "Building the application for this machine ($(HOST_ARCHITECTURE))"
+	@mkdir -p build
+	@export WHEELS_OF=host; $(call sam_build,$(HOST_ARCHITECTURE),build/sam-host)
+	@touch $@
 
 $(BUILT_ARM64): $(BUILD_INPUTS) | $(SAM_VENV)/.installed
-	@echo "Building the application for arm64"
-	@PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build --build-dir build/sam-arm64 \
-	  --parameter-overrides Architecture=arm64 >build.log 2>&1 || { cat build.log; exit 1; }
-	@rm -f build.log && touch $@
+	@echo "Building the application for AWS (arm64)"
+	@mkdir -p build
+	@$(call sam_build,arm64,build/sam-arm64)
+	@touch $@

@@ -36,6 +36,7 @@ DEVICE_PORT: Final = int(os.environ.get("LOCAL_DEVICE_PORT", "8883"))
 
 _PORT_VARIABLES: Final = ("LOCAL_CLOUD_PORT", "LOCAL_DEVICE_PORT")
 _ROOT: Final = Path(__file__).resolve().parents[1]
+_BUILT_TEMPLATE: Final = _ROOT / "build/sam-host/template.yaml"
 _START_SECONDS: Final = 400  # the first start fetches the broker
 _STOP_SECONDS: Final = 40
 _POLL_SECONDS: Final = 0.1
@@ -117,11 +118,12 @@ class LocalCloud:
 
     def deploy(self, show: Callable[[str], None] = lambda _: None) -> dict[str, str]:
         """`sam deploy` of the built template; the stack's outputs."""
-        if not (_ROOT / ".aws-sam/build/template.yaml").exists():
+        if not _BUILT_TEMPLATE.exists():
             raise LifecycleError("the application is not built: make build")
         command = [
             _sam(),
             "deploy",
+            *("--template-file", str(_BUILT_TEMPLATE)),
             *("--config-env", "local", "--stack-name", self.stack),
             "--parameter-overrides",
             *_configured_overrides(),

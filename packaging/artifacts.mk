@@ -11,10 +11,16 @@ PYTHON := cd "$(HERE)" && PIP_ROOT_USER_ACTION=ignore python3.13
 
 # Wheels only, so nothing is compiled on the host, and each checked by its hash (SAM's own builder checks none of those
 # that it fetches for the other processor). The runtime is Amazon Linux 2023, glibc 2.34: no newer platform is named.
-INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
-	--require-hashes --no-deps --only-binary=:all: --implementation cp --python-version 3.13 \
+PLATFORM = --implementation cp --python-version 3.13 \
 	--platform manylinux_2_34_$(MACHINE) --platform manylinux_2_28_$(MACHINE) \
-	--platform manylinux_2_17_$(MACHINE) --platform manylinux2014_$(MACHINE) \
+	--platform manylinux_2_17_$(MACHINE) --platform manylinux2014_$(MACHINE)
+# The local cloud runs the function on the machine itself, and a Mac loads no Linux library: WHEELS_OF=host, which only
+# `make build` sets, takes the Mac's own wheels.
+ifeq ($(WHEELS_OF)-$(shell uname -s),host-Darwin)
+PLATFORM =
+endif
+INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile \
+	--require-hashes --no-deps --only-binary=:all: $(PLATFORM) \
 	--requirement "$(CURDIR)/requirements.txt" --target
 
 # Takes out what is not needed and compiles the rest: $(call finish,<folder>,<where Lambda mounts it>).

@@ -28,7 +28,7 @@ from local.template import parse
 from local.web_server import WebServer
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / ".aws-sam" / "build"
+BUILD = ROOT / "build" / "sam-host"
 EVENTS = sorted((ROOT / "events" / "kinesis").glob("*.json"))
 EXPECTED: dict[str, Any] = json.loads((ROOT / "events" / "expected.json").read_text())
 FUNCTION, LAYERS = "IngestTelemetryFunction", ("ContractLayer", "ColumnarLayer")

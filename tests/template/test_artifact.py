@@ -57,12 +57,12 @@ class Artifact:
         }
 
 
-@pytest.fixture(scope="module", params=[".aws-sam/build", "build/sam-arm64"])
+@pytest.fixture(scope="module", params=["build/sam-host", "build/sam-arm64"])
 def artifact(request: pytest.FixtureRequest) -> Artifact:
     found = Artifact(ROOT / request.param)
     for part in found.parts:
         assert part.is_dir(), (
-            f"{part.relative_to(ROOT)} is missing: run `make unit`, or `sam build`"
+            f"{part.relative_to(ROOT)} is missing: run `make build`"
         )
     return found
 
@@ -224,7 +224,7 @@ print(sorted({name.split(".")[0] for name in sys.modules}))
 def test_built_function_starts_with_its_layers_and_nothing_else(
     environment_of_the_function: dict[str, str],
 ) -> None:
-    artifact = Artifact(ROOT / ".aws-sam" / "build")
+    artifact = Artifact(ROOT / "build" / "sam-host")
     machine = platform.machine().replace("aarch64", "arm64")
     machines = {each.machine for each in artifact.shared_objects().values()}
     assert machines == {machine}, "built for another processor: run `make build`"
