@@ -76,9 +76,11 @@ class Interpreted:
 def decode_records(event: KinesisEvent, limits: Limits) -> Iterator[Record | Rejection]:
     """Every record of the event, its envelope taken off; one at a time, as it is asked for."""
     for record in event["Records"]:
+        kinesis = record["kinesis"]
+        arrival_time = round(kinesis["approximateArrivalTimestamp"] * MICROSECONDS_PER_SECOND)
         # Strict is also the faster way: the lenient one copies the text to discard from it.
-        data = b64decode(record["kinesis"]["data"], validate=True)
-        yield decode_record(record["eventID"], arrival_time_of(record), data, limits)
+        data = b64decode(kinesis["data"], validate=True)
+        yield decode_record(record["eventID"], arrival_time, data, limits)
 
 
 def interpret_payloads(records: Iterable[Record | Rejection], limits: Limits) -> Interpreted:
@@ -117,11 +119,6 @@ def rejected_object(
         return None
     body = parquet_of(rejected_table([rejections_part(interpreted.rejections)]))
     return ObjectToWrite(_key(REJECTED_PREFIX, event, written_at, body), body)
-
-
-def arrival_time_of(record: KinesisRecord) -> int:
-    """Microseconds since 1970 at which the stream took the record."""
-    return round(record["kinesis"]["approximateArrivalTimestamp"] * MICROSECONDS_PER_SECOND)
 
 
 def ages_milliseconds(event: KinesisEvent, now: datetime) -> tuple[float, float]:

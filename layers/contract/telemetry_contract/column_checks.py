@@ -39,21 +39,29 @@ _SHORTEST_TIME: Final = len("2026-11-23T10")
 
 def checked_field(field: Field, column: Column) -> tuple[pa.Array, Places]:
     """A field's column; the places of values that would be flagged."""
-    plain, arrow_type = _PLAIN[field.kind], ARROW_TYPES[field.kind]
-    bad: Places = set()
-    if not plain.issuperset(map(type, column)):
-        odd = [place for place, value in enumerate(column) if type(value) not in plain]
-        column, bad = _taken(field, column, odd)
+    values = _plain_values(field, column)
+    if values is not None:
+        return values, set()
+    plain = _PLAIN[field.kind]
+    odd = [place for place, value in enumerate(column) if type(value) not in plain]
+    column, bad = _taken(field, column, odd)
+    values = _plain_values(field, column)
+    if values is None:  # out of bounds, or too large for the column
+        column, out_of_bounds = _taken(field, column, range(len(column)))
+        values, bad = pa.array(column, ARROW_TYPES[field.kind]), bad | out_of_bounds
+    return values, bad
+
+
+def _plain_values(field: Field, column: Column) -> pa.Array | None:
+    """The column if all of it is plainly good, else None."""
+    # Arrow refuses what has no place in a column by itself, but takes True for 1.0.
+    if field.kind == "number" and bool in set(map(type, column)):
+        return None
     try:
-        values = pa.array(column, arrow_type)
-    except _NOT_PLAIN:  # an integer too large for the column
-        is_plain = False
-    else:
-        is_plain = _is_within_bounds(field, column, values)
-    if is_plain:
-        return values, bad
-    column, out_of_bounds = _taken(field, column, range(len(column)))
-    return pa.array(column, arrow_type), bad | out_of_bounds
+        values = pa.array(column, ARROW_TYPES[field.kind])
+    except _NOT_PLAIN:
+        return None
+    return values if _is_within_bounds(field, column, values) else None
 
 
 def _taken(field: Field, column: Column, places: Iterable[int]) -> tuple[Column, Places]:

@@ -69,7 +69,7 @@ def prove(
     Shapes with fewer than `fewest` readings are left too. The order of rows means nothing.
     """
     proven = Proven([], 0, [])
-    groups = _Groups()
+    groups: dict[tuple[Any, ...], _Group] = {}
     parse = msgspec.json.Decoder().decode
     for record in records:
         # One pass, so that each record is decoded and parsed while it is in the cache.
@@ -85,28 +85,38 @@ def prove(
             continue
         keys: tuple[Any, ...] = tuple(payload)
         row = tuple(payload.values())
-        contained = payload.get(CONTAINER)
-        if type(contained) is dict:
-            keys = (keys, tuple(contained))
+        group = groups.get(keys)
+        if group is None:
+            group = groups[keys] = _Group(keys)
+        if group.container is not None and type(contained := row[group.container]) is dict:
+            # The shape is that of both: another group, by the keys of the two.
+            keys = keys, tuple(contained)
             row += tuple(contained.values())
-        group = groups[keys]
+            group = groups.get(keys)
+            if group is None:
+                group = groups[keys] = _Group(keys)
         group.records.append(record)
         group.rows.append(row)
     for group in groups.values():
         if len(group.rows) < fewest:
             proven.left += group.records
-        else:
+        elif group.rows:
             _prove_group(group, limits, proven)
     return proven
 
 
-@dataclass(frozen=True, slots=True)
 class _Group:
-    """The records and rows of one shape; None where it is not plain what belongs where."""
+    """The records and rows of one shape; the shape is None where it is not plain."""
 
-    shape: Shape | None
-    records: list[Record]
-    rows: list[Row]
+    __slots__ = ("container", "records", "rows", "shape")
+
+    def __init__(self, keys: tuple[Any, ...]) -> None:
+        is_nested = bool(keys) and type(keys[0]) is tuple
+        self.shape = shape_of(*keys) if is_nested else shape_of(keys, None)
+        # Where to look for further keys, so that they make another group.
+        self.container = keys.index(CONTAINER) if CONTAINER in keys else None
+        self.records: list[Record] = []
+        self.rows: list[Row] = []
 
 
 def _prove_group(group: _Group, limits: Limits, proven: Proven) -> None:
@@ -123,16 +133,6 @@ def _prove_group(group: _Group, limits: Limits, proven: Proven) -> None:
         proven.parts.append(_part(columns, flags))
 
 
-class _Groups(dict[tuple[Any, ...], _Group]):
-    """Groups by the payload's keys; with a container, by the pair of its and the container's."""
-
-    def __missing__(self, keys: tuple[Any, ...]) -> _Group:
-        is_nested = bool(keys) and type(keys[0]) is tuple
-        shape = shape_of(*keys) if is_nested else shape_of(keys, None)
-        group = self[keys] = _Group(shape, [], [])
-        return group
-
-
 def _checked(
     shape: Shape, records: list[Record], rows: list[Row], limits: Limits
 ) -> tuple[dict[str, Any], Places]:
@@ -144,7 +144,9 @@ def _checked(
     instants, columns[_IS_OFFSET_ASSUMED], no_times = checked_instants(values[shape.event_time])
     arrivals = pa.array([record.arrival_time for record in records], pa.int64())
     from_arrival = difference(instants, arrivals)
-    columns["event_time"], columns[_FROM_ARRIVAL] = instants, from_arrival
+    columns["event_time"] = instants.view(RAW_TYPES["event_time"])
+    columns["arrival_time"] = arrivals.view(RAW_TYPES["arrival_time"])
+    columns[_FROM_ARRIVAL] = from_arrival
     bad |= no_times | _out_of_range(instants, from_arrival, limits)
 
     for field, place in shape.fields:
@@ -154,8 +156,10 @@ def _checked(
         unknown = [(name, values[place]) for name, place in shape.unknown]
         columns["measurements"], columns["attributes"] = _kept(unknown, len(rows))
         bad |= _nested(unknown, records, limits)
+    columns["payload"] = [record.payload for record in records]
     largest = limits.max_payload_bytes
-    bad |= {at for at, record in enumerate(records) if len(record.payload) > largest}
+    if max(map(len, columns["payload"])) > largest:
+        bad |= {place for place, payload in enumerate(columns["payload"]) if len(payload) > largest}
     return columns, bad
 
 
@@ -175,31 +179,35 @@ def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
     records: list[Record] = columns[_RECORD]
     hashes = _HashesOfDevices()
     digests = []
-    for record, device_id in zip(records, columns["device_id"], strict=True):
+    for device_id, payload in zip(columns["device_id"], columns["payload"], strict=True):
         reading = hashes[device_id].copy()
-        reading.update(record.payload)
+        reading.update(payload)
         digests.append(reading.digest())
     given = {
-        **columns,
         **envelope_columns(records),
-        "record_id": [f"{record.position}:{record.sub_sequence or 0}" for record in records],
+        **columns,
+        "record_id": [
+            record.position + ":0"
+            if record.sub_sequence is None
+            else f"{record.position}:{record.sub_sequence}"
+            for record in records
+        ],
         "event_id": hexadecimal(digests),
-        "event_time": columns["event_time"].view(RAW_TYPES["event_time"]),
-        "payload": [record.payload for record in records],
     }
     if any(flags):
         given["quality_flags"] = flags
     return part_of(given, RAW_TYPES, len(records))
 
 
-def _identities(device_ids: Column, records: list[Record]) -> tuple[list[str], Places]:
+def _identities(device_ids: Column, records: list[Record]) -> tuple[Column, Places]:
     """How far each device id can be trusted; where it is none, or not the topic's thing."""
     things = _ThingsOfTopics()
-    named = [things[record.topic] for record in records]
-    identities = ["claimed" if thing is None else "verified" for thing in named]
-    is_plain = set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids)))
-    if is_plain and (named == list(device_ids) or not any(named)):
-        return identities, set()
+    named = tuple([things[record.topic] for record in records])
+    if set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids))):
+        if named == device_ids:
+            return ["verified"] * len(records), set()
+        if not any(named):
+            return ["claimed"] * len(records), set()
     bad = {
         place
         for place, (device_id, thing) in enumerate(zip(device_ids, named, strict=True))
@@ -207,7 +215,7 @@ def _identities(device_ids: Column, records: list[Record]) -> tuple[list[str], P
         or not is_device_id(device_id)
         or (thing is not None and thing != device_id)
     }
-    return identities, bad
+    return ["claimed" if thing is None else "verified" for thing in named], bad
 
 
 def _out_of_range(instants: pa.Array, from_arrival: pa.Array, limits: Limits) -> Places:
