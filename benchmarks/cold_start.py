@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,19 +21,43 @@ from benchmarks.consumer import machine
 from benchmarks.our_consumer import ENVIRONMENT
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SOURCE_ROOTS = ("functions", "layers/contract", ".")
+SOURCES = tuple(REPOSITORY / root for root in ("functions", "layers/contract", "."))
+BUILT = tuple(
+    REPOSITORY / ".aws-sam" / "build" / part
+    for part in ("IngestTelemetryFunction", "ContractLayer/python", "ColumnarLayer/python")
+)
 CPU_TIME = "import time; print(time.process_time_ns())"
 
-PROGRAMS: Mapping[str, str] = {
-    "this project's handler, S3 client and Parquet": "import ingest_telemetry.handler",
-    "Powertools Logger, Metrics, BatchProcessor, parser; boto3 S3 client": (
+
+@dataclass(frozen=True)
+class Program:
+    """What is started: its text, where it imports from, and whether from there alone."""
+
+    name: str
+    text: str
+    roots: tuple[Path, ...] = SOURCES
+    is_alone: bool = False
+
+
+PROGRAMS = (
+    Program("this project's handler, from its sources", "import ingest_telemetry.handler"),
+    Program(
+        "Powertools Logger, Metrics, BatchProcessor, parser; boto3 S3 client",
         "import boto3; from aws_lambda_powertools import Logger, Metrics; "
-        "import benchmarks.usual_consumer; Logger(); Metrics(); boto3.client('s3')"
+        "import benchmarks.usual_consumer; Logger(); Metrics(); boto3.client('s3')",
     ),
-    "standard library; boto3 S3 client": (
-        "import base64, datetime, gzip, json, boto3; boto3.client('s3')"
+    Program(
+        "standard library; boto3 S3 client",
+        "import base64, datetime, gzip, json, boto3; boto3.client('s3')",
     ),
-}
+)
+AS_BUILT = Program(
+    "this project's handler, as `make build` made it",
+    "import ingest_telemetry.handler",
+    BUILT,
+    True,
+)
+BARE = Program("the interpreter alone", "pass")
 EXAMPLE = """\
 example:
   python -m benchmarks.cold_start --rounds 9
@@ -49,30 +73,30 @@ class Start:
 
 
 def compare(rounds: int) -> list[Start]:
-    """Every program's start, measured `rounds` times in turns."""
+    """Every program's start, measured `rounds` times in turns; the built one if it is there."""
+    programs = [*([AS_BUILT] if all(root.exists() for root in BUILT) else []), *PROGRAMS]
+    times: dict[Program, list[float]] = {program: [] for program in [BARE, *programs]}
     with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(str(REPOSITORY / root) for root in SOURCE_ROOTS),
-            # Bytecode of its own, filled by a first run: compiling is no part of the comparison.
-            "PYTHONPYCACHEPREFIX": cache,
-            **ENVIRONMENT,
-        }
-        for program in PROGRAMS.values():
-            _milliseconds(program, environment)
-        bare: list[float] = []
-        times: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+        for program in programs:
+            _milliseconds(program, cache)
         for _ in range(rounds):
-            bare.append(_milliseconds("pass", environment))
-            for name, program in PROGRAMS.items():
-                times[name].append(_milliseconds(program, environment))
-    interpreter = statistics.median(bare)
-    return [Start(name, statistics.median(each) - interpreter) for name, each in times.items()]
+            for program, measured in times.items():
+                measured.append(_milliseconds(program, cache))
+    bare = statistics.median(times[BARE])
+    return [Start(program.name, statistics.median(times[program]) - bare) for program in programs]
 
 
-def _milliseconds(program: str, environment: Mapping[str, str]) -> float:
+def _milliseconds(program: Program, cache: str) -> float:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join(map(str, program.roots)),
+        # Bytecode of its own, filled by a first run: compiling is no part of the comparison.
+        "PYTHONPYCACHEPREFIX": cache,
+        **ENVIRONMENT,
+    }
+    flags = ["-S"] if program.is_alone else []
     finished = subprocess.run(
-        [sys.executable, "-c", f"{program}; {CPU_TIME}"],
+        [sys.executable, *flags, "-c", f"{program.text}; {CPU_TIME}"],
         env=environment,
         capture_output=True,
         text=True,

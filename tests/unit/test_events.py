@@ -92,19 +92,20 @@ def test_failing_sample_is_rejected_for_the_reason_in_its_name(path: Path) -> No
 
 
 def test_samples_decide_the_same_in_the_handler_and_in_one_batch() -> None:
-    samples = [path for path in SAMPLES if not path.name.startswith("identity_")]
+    # Each of them so often that the fast path, which takes common shapes only, has its say too.
+    samples = [path for path in SAMPLES if not path.name.startswith("identity_")] * 20
     result = ingest(event_of([path.read_bytes() for path in samples], ARRIVAL))
 
     accepted, rejected = _by_record(result.accepted), _by_record(result.rejected)
     records = event_of([b""] * len(samples))["Records"]
     for path, record in zip(samples, records, strict=True):
-        _, *rest, verdict = parts_of(path)
+        first, *rest, verdict = parts_of(path)
         if verdict == "pass":
-            flags = {flag for row in accepted[record["eventID"]] for flag in row["quality_flags"]}
-            assert flags == set(rest), path.name
+            for row in accepted[record["eventID"]]:
+                assert sorted(row["quality_flags"]) == sorted(rest), path.name
         else:
             [row] = rejected[record["eventID"]]
-            assert row["reason"] == parts_of(path)[0], path.name
+            assert row["reason"] == first, path.name
             assert row["payload"] == path.read_bytes()
 
 
