@@ -23,6 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -457,10 +458,8 @@ def read_or_set_aside(
 ) -> RawObject:
     """What `read` gives, or the object with why it, though S3 hands out its bytes, can't be read.
     Trouble of the infrastructure raises and fails the run: it is never taken for bad data."""
-    try:
+    with suppress(*SPARK_ERRORS):
         return read(raw)
-    except SPARK_ERRORS as error:
-        logger.warning("%s: %s", raw.key, first_line(error))
     if job.zone.read(raw.key) is None:
         return replace(raw, problem="gone between listing and reading")
     try:

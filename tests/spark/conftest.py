@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from local.spark import find_spark, small_machine_conf
+from local.spark import find_spark
 from tests.spark.lake import Lake
 
 # Far from UTC, with half an hour and with days of 23 and 25 hours: the job must not care where it
@@ -34,10 +34,9 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spark(warehouse: Path) -> Iterator[SparkSession]:
     installation = find_spark()
-    conf = small_machine_conf()
+    conf = installation.conf()
     conf["spark.driver.extraJavaOptions"] += f" -Duser.timezone={ELSEWHERE}"
     conf |= {
-        "spark.jars": ",".join(map(str, installation.jars)),
         "spark.sql.extensions": (
             "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
         ),
