@@ -103,7 +103,7 @@ COLLABORATORS: Final = _collaborators(Settings.from_environment())
 # double the time of the slowest batches (measured: 8 -> 14 microseconds per record).
 gc.collect()
 gc.freeze()
-gc.set_threshold(100_000, 50, 100)
+gc.set_threshold(500_000, 50, 100)
 
 
 @LOGGER.inject_lambda_context
