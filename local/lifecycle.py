@@ -124,6 +124,8 @@ class LocalCloud:
             _sam(),
             "deploy",
             *("--template-file", str(_BUILT_TEMPLATE)),
+            # Without this SAM looks for it beside the template.
+            *("--config-file", str(_ROOT / "samconfig.toml")),
             *("--config-env", "local", "--stack-name", self.stack),
             "--parameter-overrides",
             *_configured_overrides(),
@@ -289,10 +291,11 @@ def _configured_overrides() -> list[str]:
 
 
 def _reason(log: Path) -> str:
-    """The line of a log that says why: the last that speaks of an error, else the last."""
+    """What a log says was wrong: its last error with the lines after it, else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    errors = [line for line in lines if line.lower().startswith("error:")]
-    return (errors or lines or ["it said nothing"])[-1].removeprefix("error: ")
+    errors = [at for at, line in enumerate(lines) if line.lower().startswith("error:")]
+    told = lines[errors[-1] :][:3] if errors else lines[-1:]
+    return " ".join(told or ["it said nothing"]).removeprefix("error: ").removeprefix("Error: ")
 
 
 def _is_cloud(pid: int, folder: Path) -> bool:
