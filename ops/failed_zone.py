@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAPPING_PREFIX = "aws/lambda/"
 RULE_PREFIX = "iot/"
+# What an error action says where a message came from no MQTT client.
+NO_CLIENT_ID = "N/A"
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> Undelivered
             "look at the object and publish its message by hand."
         ) from error
     client_id = document.get("clientId")
+    if client_id == NO_CLIENT_ID:
+        client_id = None
     envelope: dict[str, Any] = {
         "payload_b64": payload,
         "topic": topic,

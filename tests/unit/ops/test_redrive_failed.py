@@ -132,6 +132,14 @@ def test_undelivered_message_goes_onto_the_stream_in_the_rules_envelope(deployed
     assert (row["broker_time"], row["principal"]) == (None, None)
 
 
+def test_message_of_no_mqtt_client_has_no_client_id(deployed: Deployed) -> None:
+    body = undelivered(GOOD).replace(b'"clientId": "device123"', b'"clientId": "N/A"')
+    put(deployed, MESSAGE_KEY.format("0a"), body)
+    deployed.redrive(apply=True)
+    [row] = ingest(event_of(deployed.stream_records())).accepted
+    assert (row["client_id"], row["identity"]) == (None, "verified")
+
+
 def test_messages_put_twice_give_the_same_event_ids(deployed: Deployed) -> None:
     put(deployed, MESSAGE_KEY.format("0a"), undelivered(HEARTBEAT))
     put(deployed, MESSAGE_KEY.format("0b"), undelivered(HEARTBEAT))
