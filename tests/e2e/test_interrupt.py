@@ -53,13 +53,21 @@ def read_until(process: "subprocess.Popen[str]", text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "stage", ["1/7 start", "2/7 deploy", "5/7 stream", "6/7 crawl"], ids=lambda text: text[4:]
+    ("sign", "running"),
+    [
+        (". 1/7 start", "local demo"),
+        (". 2/7 deploy", "local serve"),
+        (". 5/7 stream", "mosquitto"),
+        ("job running", "SparkSubmit"),
+    ],
+    ids=["starting", "deploying", "ingesting", "curating"],
 )
-def test_an_interrupt_leaves_no_process(stage: str, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_no_process(sign: str, running: str, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     process = begin(folder)
     try:
-        read_until(process, f". {stage}")
+        read_until(process, sign)
+        assert any(running in line for line in processes_of(folder))
         os.killpg(process.pid, signal.SIGINT)
         os.killpg(process.pid, signal.SIGINT)  # the impatient press it twice
         output, _ = process.communicate(timeout=90)
