@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 from local.api import ACCOUNT_ID, REGION, ApiError, Response, Route
-from local.function_artifact import ZipArtifact
+from local.function_artifact import UnsupportedFunctionError, ZipArtifact
 from local.function_runtime import FunctionDescription, FunctionRuntime, Invocation
 from local.mapping_settings import function_name
 
@@ -102,6 +102,21 @@ class DeployedFunctions:
         """Run a function on `payload` and wait; ApiError if it could not be invoked."""
         name = function_name(name_or_arn)
         self._describe(name)
+        return self._runtime(name).invoke(payload)
+
+    def prepare(self, name: str) -> None:
+        """Unpack a function that was deployed, in the background, before its first invocation."""
+        threading.Thread(
+            target=self._prepare, args=(name,), name=f"prepare-{name}", daemon=True
+        ).start()
+
+    def _prepare(self, name: str) -> None:
+        try:
+            self._runtime(name).prepare()
+        except (ApiError, UnsupportedFunctionError) as error:
+            _log.warning("%s can't run: %s", name, error)
+
+    def _runtime(self, name: str) -> FunctionRuntime:
         with self._lock:
             if name not in self._runtimes:
                 self._runtimes[name] = FunctionRuntime(
@@ -110,8 +125,7 @@ class DeployedFunctions:
                     self._endpoint_url,
                     self._add_metrics,
                 )
-            runtime = self._runtimes[name]
-        return runtime.invoke(payload)
+            return self._runtimes[name]
 
     def role_arn(self, name: str) -> str:
         """The role of a function; empty if there is no such function yet."""

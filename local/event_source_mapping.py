@@ -322,7 +322,10 @@ class EventSourceMappings:
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
         """End every mapping."""
-        for mapping in self.find(None, None):
+        mappings = self.find(None, None)
+        for mapping in mappings:
+            mapping.stop(timeout_seconds=0)  # all of them first, so that they end side by side
+        for mapping in mappings:
             mapping.stop(timeout_seconds)
 
 

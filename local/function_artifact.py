@@ -15,6 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _ARCHITECTURES: Final = {
     "arm64": ("arm64", 183),
 }
 RUNTIME_CLIENT: Final = "awslambdaric"
+# A hundred megabytes are unpacked once, however many processes of a function start together.
+_UNPACKING: Final = threading.Lock()
 
 
 class UnsupportedFunctionError(Exception):
@@ -97,8 +100,14 @@ def lay_out(code: Artifact, layers: Sequence[Artifact], below: Path) -> Layout:
     names = "\0".join(artifact.digest for artifact in (code, *layers))
     folder = below / hashlib.sha256(names.encode()).hexdigest()[:16]
     layout = Layout(folder / "task", folder / "opt")
-    if folder.is_dir():
-        return layout
+    with _UNPACKING:
+        if not folder.is_dir():
+            _unpack(code, layers, folder)
+    return layout
+
+
+def _unpack(code: Artifact, layers: Sequence[Artifact], folder: Path) -> None:
+    below = folder.parent
     below.mkdir(parents=True, exist_ok=True)
     # Made beside and renamed, so that a folder of this name is complete.
     with tempfile.TemporaryDirectory(dir=below) as scratch:
@@ -114,7 +123,6 @@ def lay_out(code: Artifact, layers: Sequence[Artifact], below: Path) -> Layout:
         except OSError:
             if not folder.is_dir():  # else another process was faster, with the same content
                 raise
-    return layout
 
 
 def host_architecture() -> str:

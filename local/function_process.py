@@ -11,6 +11,7 @@ import contextlib
 import os
 import queue
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +61,8 @@ class FunctionProcess:
         self._output = _Output(on_line)
         self._started_at = time.monotonic()
         self._initialised = False
-        launch.scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = launch.scratch
+        self._scratch.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             command(launch),
             cwd=launch.layout.task,
@@ -123,6 +125,7 @@ class FunctionProcess:
         self._watcher.join()
         self._output.stop()
         self.api.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def command(launch: Launch) -> list[str]:

@@ -100,6 +100,7 @@ class FunctionProvider:
         function.reserved_concurrency = None if reserved in (None, "") else int(reserved)
         logging_config = properties.get("LoggingConfig") or {}
         function.local_log_format = logging_config.get("LogFormat", "Text")
+        self._functions.prepare(name)
 
 
 def _created(name: str) -> Created:

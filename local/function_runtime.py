@@ -160,6 +160,10 @@ class FunctionRuntime:
         self._measure(function, invocation)
         return invocation
 
+    def prepare(self) -> None:
+        """Unpack what is deployed ahead of the first invocation; UnsupportedFunctionError."""
+        self._launch(self._describe())
+
     def stop(self) -> None:
         """Kill every process; invocations that run end with an error, further ones are refused."""
         with self._changed:

@@ -459,6 +459,7 @@ def test_stop_ends_every_process_and_what_runs_in_it(bench: Bench, tmp_path: Pat
     running.join()
     assert len(pids) == 1
     assert not alive(pids[0])
+    assert list((bench.folder / "scratch" / "greeter").iterdir()) == []
     assert failure(results[0])["errorType"] == "Runtime.ExitError"
     with pytest.raises(ApiError, match="stopping"):
         bench.invoke()

@@ -58,6 +58,7 @@ class Cloud:
     aws: Any
     s3: Any
     role: str
+    folder: Path
 
     def properties(self, code: str = CODE, **properties: Any) -> dict[str, Any]:
         """A function's properties, with its archive in S3, as `sam deploy` leaves it."""
@@ -86,9 +87,10 @@ class Cloud:
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     backend = get_backend("lambda")[ACCOUNT_ID][REGION]
+    folder = tmp_path_factory.mktemp("build")
     functions = DeployedFunctions(
         describe_from_moto(backend),
-        tmp_path_factory.mktemp("build"),
+        folder,
         "http://localhost:1",
         lambda *_data: None,
     )
@@ -125,6 +127,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         aws,
         s3,
         role["Role"]["Arn"],
+        folder,
     )
     functions.stop()
     server.shutdown()
@@ -253,6 +256,16 @@ def test_deleted_function_is_gone_with_its_processes(cloud: Cloud) -> None:
         invoke(cloud, "gone")
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
     cloud.provider.delete("gone", properties)  # as often as anyone likes
+
+
+def test_deployment_unpacks_the_function_before_its_first_invocation(cloud: Cloud) -> None:
+    code = "def handle(event, context):\n    return 'never run'\n"
+    deploy(cloud, "prepared", code=code)
+    for thread in threading.enumerate():
+        if thread.name == "prepare-prepared":
+            thread.join(20)
+    unpacked = cloud.folder.glob("artifacts/*/task/greeter.py")
+    assert code in [path.read_text() for path in unpacked]
 
 
 def test_function_for_another_processor_is_refused_at_deployment(cloud: Cloud) -> None:
