@@ -54,8 +54,9 @@ def checked_field(field: Field, column: Column) -> tuple[pa.Array, Places]:
 
 def _plain_values(field: Field, column: Column) -> pa.Array | None:
     """The column if all of it is plainly good, else None."""
-    # Arrow refuses what has no place in a column by itself, but takes True for 1.0.
-    if field.kind == "number" and bool in set(map(type, column)):
+    # Arrow refuses what has no place in a column, but takes True for 1.0 and cuts 5.5 to 5.
+    is_numeric = field.kind in ("number", "integer")
+    if is_numeric and not _PLAIN[field.kind].issuperset(map(type, column)):
         return None
     try:
         values = pa.array(column, ARROW_TYPES[field.kind])

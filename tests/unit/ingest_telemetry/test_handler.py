@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from io import StringIO
 from typing import Any, cast
 
 import pytest
@@ -209,12 +210,28 @@ def test_answers_with_counts_and_keys_and_no_partial_failures(
 def test_no_payload_reaches_the_logs_even_when_a_write_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    log = StringIO()
+    monkeypatch.setattr(handler.LOGGER.registered_handler, "stream", log)
     invoke(event_of(MIXED), World(), monkeypatch)
     with pytest.raises(ConnectionError):
         invoke(event_of(MIXED), World(broken_prefixes=("rejected_data/",)), monkeypatch)
-    output = capsys.readouterr()
-    assert CANARY.decode() not in output.out + output.err
-    assert "device-2" not in output.out + output.err
+    printed = capsys.readouterr()
+    output = log.getvalue() + printed.out + printed.err
+    assert "batch_ingested" in output
+    assert CANARY.decode() not in output
+    assert "device-2" not in output
+
+
+def test_says_which_object_had_trouble_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = StringIO()
+    monkeypatch.setattr(handler.LOGGER.registered_handler, "stream", log)
+    handler._log_trouble("raw_data/x.parquet", ConnectionError("refused"))
+    line = json.loads(log.getvalue())
+    assert (line["level"], line["object_key"], line["error"]) == (
+        "WARNING",
+        "raw_data/x.parquet",
+        "refused",
+    )
 
 
 def test_emits_every_metric_it_names_and_counts_rejections_by_reason(

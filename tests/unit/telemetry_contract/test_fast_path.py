@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -247,3 +248,78 @@ def test_paths_agree_under_the_other_policies(records: list[Record | Rejection])
             max_depth=3,
         ),
     )
+
+
+def literals(*texts: str) -> list[bytes]:
+    return [text.encode() for text in texts]
+
+
+ODD: dict[str, list[bytes]] = {
+    "temperature": literals("200", "200.0001", "-101", "true", '"21.5"', '"hot"', "1e400", "[]"),
+    "sequence": literals("-1", "5.0", "5.5", "1e300", "true", "9223372036854775808", '"7"', "null"),
+    "status": literals("5", "true", '"' + "x" * 256 + '"', '"' + "x" * 257 + '"', "{}", "null"),
+    "light": literals("0", "1", "2", "1.0", '"true"', "null"),
+    "device_id": literals('""', '"a/b"', "5", "null", '"' + "x" * 129 + '"', "[]", '"device-2"'),
+    "timestamp": literals(
+        *('"2026-11-23T10:00:00"', '"2026-11-23"', '"2026-11-23T10"', '"2026-11-23T10+05:30"'),
+        *('"2026-11-23T10:00:00.1234567Z"', '"1795428000"', '"soon"', "1795428000", "null"),
+        *("1795428000.5", "1795428000123", "0", "true", '"1999-12-31T23:59:59Z"'),
+        *('"2026-11-24T10:00:01Z"', '"2026-11-23T08:59:59Z"', '"0000-01-01T00:00:00Z"'),
+    ),
+    "rssi": literals("true", "null", '"x"', "9007199254740993", "1e400", "[1]", "{}", '"\\ud800"'),
+    "data": literals("5", "null", "[]", "{}", '{"temp":1}', '{"x":1}', "[" * 64 + "]" * 64),
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "odd"),
+    [(key, odd) for key, values_of_key in ODD.items() for odd in values_of_key],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("time", [b'"2026-11-23T10:00:00Z"', b"1795428000", b"1795428000123"])
+def test_an_odd_value_among_plain_ones_is_decided_as_if_alone(
+    key: str, odd: bytes, time: bytes
+) -> None:
+    plain = {
+        "device_id": b'"device-1"',
+        "timestamp": time,
+        "temperature": b"21.5",
+        "sequence": b"7",
+        "status": b'"active"',
+        "light": b"true",
+        "rssi": b"-70",
+        "data": b'{"humidity":50}',
+    }
+    texts = [plain, plain, {**plain, key: odd}, plain]
+    records: list[Record | Rejection] = [
+        Record(
+            f"shard-0:{at}",
+            ARRIVAL,
+            b"{" + b",".join(b'"%s":%s' % (name.encode(), text[name]) for name in text) + b"}",
+            topic="dt/fleet/device-1/telemetry",
+        )
+        for at, text in enumerate(texts)
+    ]
+    assert assert_both_paths_agree(records) >= 3
+
+
+def test_takes_all_of_a_plain_batch() -> None:
+    bodies = [
+        b'{"device_id":"device-1","timestamp":"2026-11-23T10:00:00","temperature":21.5}',
+        b'{"deviceId":"device-1","timestamp":1795428000123,"speed":42,"firmware":"1.2","rssi":-70}',
+        b'{"data":{"temp":27.0,"light":true},"device_id":"device-1","ts":1795428000.5}',
+    ]
+    records: list[Record | Rejection] = [
+        Record(f"shard-0:{at}", ARRIVAL + at, bodies[at % 3]) for at in range(60)
+    ]
+    assert assert_both_paths_agree(records) == 60
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_a_column_of_one_odd_value_is_decided_as_if_each_were_alone(key: str) -> None:
+    for odd in ODD[key]:
+        members = {"device_id": b'"device-1"', "timestamp": b"1795428000", key: odd}
+        body = (
+            b"{" + b",".join(b'"%s":%s' % (name.encode(), members[name]) for name in members) + b"}"
+        )
+        assert_both_paths_agree([Record(f"shard-0:{at}", ARRIVAL, body) for at in range(3)])
