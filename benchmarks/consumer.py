@@ -2,8 +2,8 @@
 
 CPU time of the process, never wall clock: other work on the machine makes a run longer, not
 dearer. The consumers take turns, round by round, so that a machine that grows slower or faster
-does so for all of them; the median round counts. All must accept and reject the same number of
-readings, or the comparison means nothing and the run fails.
+does so for all of them; the median round counts. All must accept, reject and flag the same number
+of readings, or the comparison means nothing and the run fails.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Consumer(Protocol):
 
     accepted: int
     rejected: int
+    flagged: int
 
     def __call__(self, event: dict[str, Any]) -> object: ...
 
@@ -64,6 +65,7 @@ class Measured:
     times_ours: float
     accepted: int
     rejected: int
+    flagged: int
     stored_bytes_per_record: float
 
 
@@ -117,6 +119,7 @@ def compare(records: int, rounds: int, seed: int) -> Comparison:
                 times_ours=statistics.median(times[name]) / ours,
                 accepted=consumer.accepted,
                 rejected=consumer.rejected,
+                flagged=consumer.flagged,
                 stored_bytes_per_record=stores[name].stored_bytes / records,
             )
             for name, consumer in consumers.items()
@@ -138,6 +141,9 @@ def _require_equal_verdicts(batch: Batch, consumers: Mapping[str, Consumer]) -> 
                 f"{name}: accepted {consumer.accepted:,} and rejected {consumer.rejected:,}, "
                 f"but {batch.good:,} records are good and {batch.bad:,} bad"
             )
+    flagged = {name: consumer.flagged for name, consumer in consumers.items()}
+    if len(set(flagged.values())) > 1:
+        raise VerdictsDifferError(f"the consumers flagged different numbers of readings: {flagged}")
 
 
 def machine() -> str:
@@ -188,7 +194,8 @@ def lines_of(found: Comparison) -> list[str]:
         "",
         *table,
         "",
-        f"Each accepted {first.accepted:,} and rejected {first.rejected:,}.",
+        f"Each accepted {first.accepted:,} and rejected {first.rejected:,}; it flagged "
+        f"{first.flagged:,} of the accepted.",
     ]
 
 

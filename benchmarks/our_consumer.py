@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from mypy_boto3_s3 import S3Client
 
+_FLAGGED = re.compile(r'"ReadingsFlagged":\[([0-9]+)')
 ENVIRONMENT = {
     "RAW_ZONE_BUCKET": "raw-zone",
     "REJECTED_ZONE_BUCKET": "rejected-zone",
@@ -54,7 +56,7 @@ class InvocationContext:
 
 
 class OurConsumer:
-    """Takes Lambda events; `accepted` and `rejected` count the last one."""
+    """Takes Lambda events; `accepted`, `rejected` and `flagged` count the last one."""
 
     def __init__(self, store: ObjectStore) -> None:
         for name, value in ENVIRONMENT.items():
@@ -72,7 +74,7 @@ class OurConsumer:
             rejected_zone=Zone(client, "rejected-zone", lambda _key, _error: None),
             now=lambda: ARRIVAL,
         )
-        self.accepted = self.rejected = 0
+        self.accepted = self.rejected = self.flagged = 0
 
     def __call__(self, event: dict[str, Any]) -> object:
         self._handler.COLLABORATORS = self._collaborators  # type: ignore[misc]
@@ -83,4 +85,6 @@ class OurConsumer:
                 cast("Any", event), cast("LambdaContext", InvocationContext())
             )
         self.accepted, self.rejected = answer["accepted"], answer["rejected"]
+        # The answer leaves out what only the metrics need.
+        self.flagged = sum(map(int, _FLAGGED.findall(self._output.getvalue())))
         return answer

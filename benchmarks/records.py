@@ -2,8 +2,8 @@
 
 A fleet speaks the contract's three dialects through the IoT rule's envelope, about 200 bytes a
 payload. One in a hundred is bad, in five ways that each consumer has to notice; one in twenty
-carries fields that no contract names. No value is out of its bounds: there the contract nulls and
-flags a value that a usual model rejects, so the consumers' counts could not be compared.
+carries fields that no contract names; in one of two hundred a value is out of its bounds, to be
+nulled and flagged.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def _reading(draw: random.Random, at: datetime) -> tuple[str, Payload]:
     device, reading = dialect(draw, at)
     if draw.random() < 0.05:
         reading |= {"firmware": "4.2.1", "rssi": -draw.randint(40, 90), "tags": ["north", "roof"]}
+    if draw.random() < 0.005:
+        reading |= {"humidity": 146.2}
     return device, reading
 
 

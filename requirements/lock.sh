@@ -1,16 +1,28 @@
 #!/bin/sh
 # Pin every environment anew, with hashes and without naming an index: lock.sh (run by `make lock`).
-# The runtime parts come first; the development environment is held to the versions they ship.
+# The environments come first; what is shipped to Lambda is held to the versions that were tested.
 set -eu
-cd "$(dirname "$0")"
-../.venv/bin/python -m pip install --quiet uv
+cd "$(dirname "$0")/.."
+.venv/bin/python -m pip install --quiet uv
 compile() {
-    ../.venv/bin/uv pip compile --quiet --python-version 3.13 --universal --generate-hashes \
-        --no-header --no-emit-index-url "$1" --output-file "$2"
+    .venv/bin/uv pip compile --quiet --python-version 3.13 --generate-hashes \
+        --no-header --no-emit-index-url "$@"
 }
-compile ../functions/ingest_telemetry/requirements.in ../functions/ingest_telemetry/requirements.txt
-compile ../layers/contract/requirements.in ../layers/contract/requirements.txt
-compile ../layers/columnar/requirements.in ../layers/columnar/requirements.txt
-compile local.in local.txt
-compile dev.in dev.txt
-compile sam.in sam.txt
+environment() {
+    compile --universal "requirements/$1.in" --output-file "requirements/$1.txt"
+}
+# shipped FILE PACKAGE...: the comments at the top of the file stay.
+shipped() {
+    file=$1
+    shift
+    pinned=$(printf '%s\n' "$@" |
+        compile --no-annotate --constraints requirements/dev.txt --constraints requirements/local.txt -)
+    kept=$(grep '^#' "$file" || true)
+    printf '%s\n%s\n' "$kept" "$pinned" >"$file"
+}
+environment local
+environment dev
+environment sam
+shipped functions/ingest_telemetry/requirements.txt botocore aws-lambda-powertools
+shipped layers/contract/requirements.txt msgspec pybase64
+shipped layers/columnar/requirements.txt pyarrow

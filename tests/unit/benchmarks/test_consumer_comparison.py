@@ -13,6 +13,7 @@ from benchmarks import consumer
 from benchmarks.consumer import CONSUMERS, OURS, run
 from benchmarks.object_store import ObjectStore
 from benchmarks.records import Payload, make_batch
+from benchmarks.usual_consumer import UsualConsumer
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -49,7 +50,7 @@ def test_a_consumer_that_is_less_strict_fails_the_run(
 ) -> None:
     class Lenient:
         def __init__(self, store: ObjectStore) -> None:
-            self.accepted = self.rejected = 0
+            self.accepted = self.rejected = self.flagged = 0
             self._store = store
 
         def __call__(self, event: Payload) -> object:
@@ -59,6 +60,20 @@ def test_a_consumer_that_is_less_strict_fails_the_run(
     monkeypatch.setattr(consumer, "CONSUMERS", {OURS: CONSUMERS[OURS], "lenient": Lenient})
     assert run(["--records", "100", "--rounds", "1"]) == 1
     assert "lenient: accepted 100 and rejected 0" in capsys.readouterr().err
+
+
+def test_a_consumer_that_flags_nothing_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Trusting(UsualConsumer):
+        def __call__(self, event: Payload) -> object:
+            answer = super().__call__(event)
+            self.flagged = 0
+            return answer
+
+    monkeypatch.setattr(consumer, "CONSUMERS", {OURS: CONSUMERS[OURS], "trusting": Trusting})
+    assert run(["--records", "1000", "--rounds", "1"]) == 1
+    assert "flagged different numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--records", "0"], ["--records", "10001"]])
