@@ -5,7 +5,8 @@ the places of the values that are not plainly good. Where a column is not plain 
 gone through with the very functions that the slow path uses.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -27,11 +28,16 @@ from telemetry_contract.values import value_of
 type Column = Sequence[Any]
 type Places = set[int]
 
-_PLAIN: Final[dict[Kind, frozenset[type]]] = {
+_OWN_TYPE: Final[dict[Kind, Any]] = {
+    "number": float,
+    "integer": int,
+    "text": str,
+    "boolean": bool,
+}
+# Arrow refuses what has no place in a column, but takes True for 1.0 and cuts 5.5 to 5.
+_NUMERIC: Final[dict[Kind, frozenset[type]]] = {
     "number": frozenset({float, int, type(None)}),
     "integer": frozenset({int, type(None)}),
-    "text": frozenset({str, type(None)}),
-    "boolean": frozenset({bool, type(None)}),
 }
 _NOT_PLAIN: Final = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
 _SHORTEST_TIME: Final = len("2026-11-23T10")
@@ -42,21 +48,19 @@ def checked_field(field: Field, column: Column) -> tuple[pa.Array, Places]:
     values = _plain_values(field, column)
     if values is not None:
         return values, set()
-    plain = _PLAIN[field.kind]
-    odd = [place for place, value in enumerate(column) if type(value) not in plain]
-    column, bad = _taken(field, column, odd)
-    values = _plain_values(field, column)
-    if values is None:  # out of bounds, or too large for the column
-        column, out_of_bounds = _taken(field, column, range(len(column)))
-        values, bad = pa.array(column, ARROW_TYPES[field.kind]), bad | out_of_bounds
-    return values, bad
+    taken = list(column)
+    bad: Places = set()
+    for place in _odd_places(field, column):
+        taken[place], flag = value_of(field, column[place])
+        if flag is not None:
+            bad.add(place)
+    return pa.array(taken, ARROW_TYPES[field.kind]), bad
 
 
 def _plain_values(field: Field, column: Column) -> pa.Array | None:
     """The column if all of it is plainly good, else None."""
-    # Arrow refuses what has no place in a column, but takes True for 1.0 and cuts 5.5 to 5.
-    is_numeric = field.kind in ("number", "integer")
-    if is_numeric and not _PLAIN[field.kind].issuperset(map(type, column)):
+    numeric = _NUMERIC.get(field.kind)
+    if numeric is not None and not numeric.issuperset(map(type, column)):
         return None
     try:
         values = pa.array(column, ARROW_TYPES[field.kind])
@@ -65,16 +69,25 @@ def _plain_values(field: Field, column: Column) -> pa.Array | None:
     return values if _is_within_bounds(field, column, values) else None
 
 
-def _taken(field: Field, column: Column, places: Iterable[int]) -> tuple[Column, Places]:
-    """The column with the values at these places as the slow path takes them; what it flags."""
-    taken = list(column)
-    bad: Places = set()
-    for place in places:
-        if taken[place] is not None:
-            taken[place], flag = value_of(field, taken[place])
-            if flag is not None:
-                bad.add(place)
-    return taken, bad
+def _odd_places(field: Field, column: Column) -> list[int]:
+    """Where a value is not already as the column holds it, or out of its bounds."""
+    own = _OWN_TYPE[field.kind]
+    odd = [
+        place for place, value in enumerate(column) if value is not None and type(value) is not own
+    ]
+    if field.kind == "boolean":
+        return odd
+    low = -math.inf if field.minimum is None else field.minimum
+    high = math.inf if field.maximum is None else field.maximum
+    if field.kind == "text":
+        return odd + [
+            place for place, value in enumerate(column) if type(value) is own and len(value) > high
+        ]
+    return odd + [
+        place
+        for place, value in enumerate(column)
+        if type(value) is own and not low <= value <= high
+    ]
 
 
 def checked_instants(column: Column) -> tuple[pa.Array, Sequence[bool], Places]:

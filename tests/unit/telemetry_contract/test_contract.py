@@ -1,11 +1,20 @@
 """The contract is data: what is derived from the table agrees with it, and names nothing twice."""
 
+import io
 from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
 
 from telemetry_contract.columns import raw_table, readings_part, rejected_table, rejections_part
-from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS
+from telemetry_contract.fields import (
+    CONTAINER,
+    DEVICE_ID,
+    EVENT_TIME,
+    FIELDS,
+    LARGEST_INTEGER,
+    Field,
+)
 from telemetry_contract.parquet import parquet_of
 from telemetry_contract.raw_schema import RAW_SCHEMA, REJECTED_SCHEMA
 from telemetry_contract.rejection import Reason
@@ -45,12 +54,13 @@ def test_no_spelling_means_two_fields() -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
-def test_every_field_says_what_it_is_and_its_bounds_hold(field: object) -> None:
-    from telemetry_contract.fields import Field
-
-    assert isinstance(field, Field)
+def test_every_field_says_what_it_is_and_its_bounds_hold(field: Field) -> None:
     assert field.description.endswith(".")
     assert (field.unit is not None) == (field.kind == "number")
+    if field.kind == "integer":
+        assert field.minimum is not None
+        assert field.maximum is not None
+        assert -LARGEST_INTEGER <= field.minimum <= field.maximum <= LARGEST_INTEGER
     for spelling in field.spellings:
         if field.maximum is None:
             continue
@@ -76,10 +86,6 @@ def test_tables_of_nothing_have_the_schema() -> None:
 
 
 def test_rows_survive_parquet() -> None:
-    import io
-
-    import pyarrow.parquet as pq
-
     reading = reading_of(good(temperature=21.5, rssi=-70, firmware="1.2", humidity=101))
     (row,) = pq.read_table(
         io.BytesIO(parquet_of(raw_table([readings_part([reading])])))
