@@ -78,8 +78,8 @@ def decode_records(event: KinesisEvent, limits: Limits) -> Iterator[Record | Rej
     for record in event["Records"]:
         kinesis = record["kinesis"]
         arrival_time = round(kinesis["approximateArrivalTimestamp"] * MICROSECONDS_PER_SECOND)
-        # Strict is also the faster way: the lenient one copies the text to discard from it.
-        data = b64decode(kinesis["data"], validate=True)
+        # Strictly, and by position: naming `validate` costs as much again as the decoding.
+        data = b64decode(kinesis["data"], None, True)
         yield decode_record(record["eventID"], arrival_time, data, limits)
 
 

@@ -164,9 +164,10 @@ def _sort(reading: dict[str, object]) -> _Given:
             spelled.sort(key=_precedence)
         if name == DEVICE_ID.name:
             device_ids = [value for _, _, value in spelled]
-        else:
-            chosen[name] = spelled[0][2]
-            unknown.extend((path, value) for _, path, value in spelled[1:])
+            continue
+        chosen[name] = spelled[0][2]
+        if len(spelled) > 1:
+            unknown += [(path, value) for _, path, value in spelled[1:]]
     return _Given(device_ids, chosen.pop(EVENT_TIME.name, None), chosen, unknown)
 
 
