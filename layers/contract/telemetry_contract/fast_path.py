@@ -24,7 +24,7 @@ from telemetry_contract.column_checks import (
     smallest_and_largest,
 )
 from telemetry_contract.columns import Part, envelope_columns, hexadecimal, part_of
-from telemetry_contract.event_id import Hash, hash_of_device
+from telemetry_contract.event_id import hash_of_device
 from telemetry_contract.event_time import OFFSET_ASSUMED, time_flags
 from telemetry_contract.fields import CONTAINER
 from telemetry_contract.identity import is_device_id, thing_of
@@ -177,10 +177,12 @@ def _without(columns: dict[str, Any], bad: Places) -> dict[str, Any]:
 
 def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
     records: list[Record] = columns[_RECORD]
-    hashes = _HashesOfDevices()
+    device_ids, payloads = columns["device_id"], columns["payload"]
+    # Each device is hashed once; its readings go on from there.
+    devices = {device_id: hash_of_device(device_id) for device_id in set(device_ids)}
     digests = []
-    for device_id, payload in zip(columns["device_id"], columns["payload"], strict=True):
-        reading = hashes[device_id].copy()
+    for device_id, payload in zip(device_ids, payloads, strict=True):
+        reading = devices[device_id].copy()
         reading.update(payload)
         digests.append(reading.digest())
     given = {
@@ -201,8 +203,9 @@ def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
 
 def _identities(device_ids: Column, records: list[Record]) -> tuple[Column, Places]:
     """How far each device id can be trusted; where it is none, or not the topic's thing."""
-    things = _ThingsOfTopics()
-    named = tuple([things[record.topic] for record in records])
+    topics = [record.topic for record in records]
+    things = {topic: thing_of(topic) for topic in set(topics)}
+    named = tuple([things[topic] for topic in topics])
     if set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids))):
         if named == device_ids:
             return ["verified"] * len(records), set()
@@ -263,19 +266,3 @@ def _nested(unknown: list[tuple[str, Column]], records: list[Record], limits: Li
         for place, record in enumerate(records)
         if record.payload.count(b"{") + record.payload.count(b"[") > limits.max_depth
     }
-
-
-class _ThingsOfTopics(dict[str | None, str | None]):
-    """This batch's topics and the things that they name."""
-
-    def __missing__(self, topic: str | None) -> str | None:
-        thing = self[topic] = thing_of(topic)
-        return thing
-
-
-class _HashesOfDevices(dict[str, Hash]):
-    """This batch's device ids, each hashed as far as the id goes."""
-
-    def __missing__(self, device_id: str) -> Hash:
-        hashed = self[device_id] = hash_of_device(device_id)
-        return hashed
