@@ -83,7 +83,7 @@ WIDENINGS: Final = ICEBERG_WIDENINGS | {("int", "float"), ("int", "double"), ("b
 NESTED: Final = st.ArrayType | st.MapType | st.StructType | st.VariantType | st.NullType
 
 OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others Spark can't name
-FOOTER_THREADS: Final = 32
+READER_THREADS: Final = 32
 MAX_TIME_RANGES: Final = 200  # 180 or-ed ranges cost a MERGE nothing to speak of (measured)
 SUMMARY: Final = "curation."  # prefix of the job's entries in a snapshot's summary
 
@@ -133,6 +133,16 @@ class Batch:
     hours: tuple[int, ...] = ()
     rows: DataFrame | None = None
 
+    @property
+    def figures(self) -> dict[str, int]:
+        """What the account says of the input; it goes into the snapshot with it."""
+        return {
+            "objects": len(self.objects),
+            "objects_set_aside": sum(raw.problem is not None for raw in self.objects),
+            "rows_in": self.rows_in,
+            "dropped": self.dropped,
+        }
+
 
 @dataclass(frozen=True)
 class Account:
@@ -143,14 +153,14 @@ class Account:
     started_at: datetime
     finished_at: datetime
     seconds: float
-    objects: int
-    objects_set_aside: int
-    rows_in: int
-    curated: int
-    duplicates: int
-    dropped: int
-    late: int
-    snapshot_id: int | None
+    objects: int = 0
+    objects_set_aside: int = 0
+    rows_in: int = 0
+    curated: int = 0
+    duplicates: int = 0
+    dropped: int = 0
+    late: int = 0
+    snapshot_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -309,10 +319,9 @@ def settle_predecessors(job: Job) -> list[str]:
         raise SystemExit(f"--run_id {job.settings.run_id} was used before")
     runs = job.spark.table(job.runs).where(is_at("started_at", recorded_at)).select("run_id")
     for run_id in last_keys.keys() - {row.run_id for row in runs.collect()}:
-        account = account_of_commit(job, run_id)
-        if account is not None:
+        if commit := find_commit(job, run_id):
             logger.warning("run %s was killed after its commit: writing its account", run_id)
-            write_account(job, account)
+            write_account(job, account_of_commit(job, commit))
         else:
             logger.warning("run %s was killed before its commit: taking back its plan", run_id)
             job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{run_id}'")  # noqa: S608
@@ -402,10 +411,10 @@ def prepare_batch(job: Job, found: Sequence[RawObject]) -> Batch:
             return tally(job, rows, objects)
         except SPARK_ERRORS:
             rows.unpersist()
-            corrupt = {raw.key: raw for raw in find_corrupt(job, readable)}
-            if not corrupt:
+            examined = read_pages(job, objects)
+            if examined == objects:
                 raise
-            objects = [corrupt.get(raw.key, raw) for raw in objects]
+            objects = examined
     return Batch(tuple(objects))
 
 
@@ -440,7 +449,7 @@ def read_footers(
             return replace(raw, problem="not a name that the consumer gives")
         return read_or_set_aside(job, raw, read_footer)
 
-    with ThreadPoolExecutor(FOOTER_THREADS) as pool:
+    with ThreadPoolExecutor(READER_THREADS) as pool:
         return list(pool.map(examine, found)), schemas
 
 
@@ -475,27 +484,19 @@ def first_line(error: Exception) -> str:
     return str(told).partition("\n")[0][:500]
 
 
-def find_corrupt(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
-    """The objects whose rows can't be read, with their problems, found by halving."""
+def read_pages(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
+    """The objects, each read to its end; those that can't be with their problems."""
 
-    def read_all(some: Iterable[RawObject]) -> None:
-        frame = job.spark.read.parquet(*(job.zone.uri(raw.key) for raw in some))
+    def read_to_end(raw: RawObject) -> RawObject:
+        frame = job.spark.read.parquet(job.zone.uri(raw.key))
         frame.write.format("noop").mode("overwrite").save()
-
-    def read_one(raw: RawObject) -> RawObject:
-        read_all([raw])
         return raw
 
-    if len(objects) == 1:
-        examined = read_or_set_aside(job, objects[0], read_one)
-        return [examined] if examined.problem else []
-    try:
-        for alike in layouts_of(objects).values():
-            read_all(alike)
-    except SPARK_ERRORS:
-        middle = len(objects) // 2
-        return find_corrupt(job, objects[:middle]) + find_corrupt(job, objects[middle:])
-    return []
+    def examine(raw: RawObject) -> RawObject:
+        return raw if raw.problem else read_or_set_aside(job, raw, read_to_end)
+
+    with ThreadPoolExecutor(READER_THREADS) as pool:
+        return list(pool.map(examine, objects))
 
 
 def layouts_of(objects: Iterable[RawObject]) -> dict[str, list[RawObject]]:
@@ -606,15 +607,18 @@ def quoted(name: str) -> str:
 def clean(rows: DataFrame) -> DataFrame:
     """Mark rows that carry no value at all or can't be placed, and write statuses in one way. Units
     need nothing: the contract has one for each field."""
-    values = [name for name in rows.columns if name not in ENVELOPE_COLUMNS]
-    # A map or list without entries is no value.
-    some = [sf.nullif(sf.col(quoted(name)).cast("string"), sf.lit("{}")) for name in values]
-    has_value = functools.reduce(lambda one, other: one | other.isNotNull(), some, sf.lit(False))
+    has_value = sf.lit(False)
+    for name, kind in rows.dtypes:
+        value = sf.col(quoted(name))
+        if kind.startswith(("map", "array")):
+            value = sf.nullif(sf.size(value), sf.lit(0))  # without entries it is no value
+        if name not in ENVELOPE_COLUMNS:
+            has_value |= value.isNotNull()
     is_placed = sf.col("event_id").isNotNull() & sf.col("event_time").isNotNull()
-    status = sf.regexp_replace(sf.lower(sf.trim("status")), r"[\s-]+", "_")
+    words = sf.trim(sf.regexp_replace(sf.lower("status"), r"[\s_-]+", " "))
     return rows.withColumns(
         {
-            "status": sf.nullif(status, sf.lit("")),
+            "status": sf.nullif(sf.translate(words, " ", "_"), sf.lit("")),
             "fate": sf.when(has_value & is_placed, "curated").otherwise("dropped"),
         }
     )
@@ -698,15 +702,11 @@ def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
     The ranges of `t.event_time` are literals since only these keep Iceberg from reading every day
     it has; equality of the event times does not (measured over a year: 1.9 against 22 s).
     """
-    keys = [raw.key for raw in batch.objects if not raw.problem]
     summary = {
-        "run-id": job.settings.run_id,
-        "started-at": job.settings.now.isoformat(),
-        "objects": len(batch.objects),
-        "objects-set-aside": len(batch.objects) - len(keys),
-        "input-digest": digest_of(keys),
-        "rows-in": batch.rows_in,
-        "dropped": batch.dropped,
+        "run_id": job.settings.run_id,
+        "started_at": job.settings.now.isoformat(),
+        "input_digest": digest_of(raw.key for raw in batch.objects if not raw.problem),
+        **batch.figures,
     }
     conf = {f"spark.sql.iceberg.snapshot-property.{SUMMARY}{k}": str(v) for k, v in summary.items()}
     rows.createOrReplaceTempView("new_readings")
@@ -723,7 +723,7 @@ def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
         job.spark.catalog.refreshTable(job.readings)
         if find_commit(job, job.settings.run_id) is None:
             raise
-        logger.warning("run %s: the commit was reported as failed but is there", summary["run-id"])
+        logger.warning("run %s: the commit was reported as failed but is there", summary["run_id"])
     finally:
         for name in conf:
             job.spark.conf.unset(name)
@@ -753,24 +753,12 @@ def time_ranges(hours: Sequence[int]) -> str:
 
 
 def account_of_run(job: Job, batch: Batch, seconds: float) -> Account:
-    """This run's account: of what its snapshot says, if it committed one."""
+    """This run's account: of what its snapshot says, if there was anything to commit."""
     finished_at = job.settings.now + timedelta(seconds=seconds)
-    if batch.rows is not None and (committed := account_of_commit(job, job.settings.run_id)):
-        return replace(committed, finished_at=finished_at, seconds=seconds)
-    return Account(
-        run_id=job.settings.run_id,
-        started_at=job.settings.now,
-        finished_at=finished_at,
-        seconds=seconds,
-        objects=len(batch.objects),
-        objects_set_aside=sum(raw.problem is not None for raw in batch.objects),
-        rows_in=batch.rows_in,
-        curated=0,
-        duplicates=batch.rows_in - batch.dropped,
-        dropped=batch.dropped,
-        late=0,
-        snapshot_id=None,
-    )
+    commit = find_commit(job, job.settings.run_id) if batch.rows is not None else None
+    if commit:
+        return replace(account_of_commit(job, commit), finished_at=finished_at, seconds=seconds)
+    return Account(job.settings.run_id, job.settings.now, finished_at, seconds, **batch.figures)
 
 
 def find_commit(job: Job, run_id: str) -> Row | None:
@@ -779,39 +767,33 @@ def find_commit(job: Job, run_id: str) -> Row | None:
     history = job.spark.table(f"{job.readings}.history").where("is_current_ancestor")
     return (
         snapshots.join(sf.broadcast(history.select("snapshot_id")), "snapshot_id")
-        .where(sf.col("summary")[f"{SUMMARY}run-id"] == run_id)
+        .where(sf.col("summary")[f"{SUMMARY}run_id"] == run_id)
         .withColumn("committed_at", sf.unix_micros("committed_at"))
         .first()
     )
 
 
-def account_of_commit(job: Job, run_id: str) -> Account | None:
-    """A run's account as its snapshot tells it; None if it committed none."""
-    commit = find_commit(job, run_id)
-    if commit is None:
-        return None
-    summary: dict[str, str] = commit.summary
-    started_at = datetime.fromisoformat(summary[f"{SUMMARY}started-at"])
+def account_of_commit(job: Job, commit: Row) -> Account:
+    """The account of a run as its snapshot tells it."""
+    summary = commit.summary
+    started_at = datetime.fromisoformat(summary[f"{SUMMARY}started_at"])
     finished_at = datetime.fromtimestamp(commit.committed_at / 1e6, UTC)
-    rows_in, dropped = (int(summary[f"{SUMMARY}{name}"]) for name in ("rows-in", "dropped"))
+    figures = {name: int(summary[f"{SUMMARY}{name}"]) for name in Batch().figures}
     curated = int(summary.get("added-records", 0))
     span = {"start-snapshot-id": commit.parent_id, "end-snapshot-id": commit.snapshot_id}
     if commit.parent_id is None:
         span = {"versionAsOf": commit.snapshot_id}
     added = job.spark.read.options(**span).table(job.readings)  # only what this snapshot added
     return Account(
-        run_id=run_id,
+        run_id=summary[f"{SUMMARY}run_id"],
         started_at=started_at,
         finished_at=finished_at,
         seconds=(finished_at - started_at).total_seconds(),
-        objects=int(summary[f"{SUMMARY}objects"]),
-        objects_set_aside=int(summary[f"{SUMMARY}objects-set-aside"]),
-        rows_in=rows_in,
         curated=curated,
-        duplicates=rows_in - dropped - curated,
-        dropped=dropped,
+        duplicates=figures["rows_in"] - figures["dropped"] - curated,
         late=added.where("is_late").count() if curated else 0,
         snapshot_id=commit.snapshot_id,
+        **figures,
     )
 
 

@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -38,6 +39,19 @@ def test_a_run_opens_no_data_file_of_the_days_it_does_not_touch(
     lake.put(raw_row("b", years_ago, temperature=0.0))
     account = lake.run()
     assert (account.curated, account.duplicates) == (2, 1)
+
+
+def test_raw_objects_are_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.put(raw_row("a", temperature=1.0), raw_row("b", temperature=1.0))
+    write_plan = job.write_plan
+
+    def delete_and_write_plan(*arguments: Any) -> None:
+        for file in lake.folder.rglob("*.parquet"):
+            file.unlink()
+        write_plan(*arguments)
+
+    monkeypatch.setattr(job, "write_plan", delete_and_write_plan)
+    assert lake.run().curated == 2
 
 
 def test_the_listing_begins_at_the_watermark_less_the_look_back(lake: Lake) -> None:

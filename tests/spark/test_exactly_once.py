@@ -149,7 +149,7 @@ def test_the_snapshot_names_its_run_and_input(lake: Lake) -> None:
     (snapshot,) = lake.table("readings.snapshots").collect()
     assert snapshot.snapshot_id == account.snapshot_id
     assert snapshot.operation == "append"
-    assert snapshot.summary["curation.run-id"] == "run-1"
-    assert snapshot.summary["curation.input-digest"] == job.digest_of([key])
+    assert snapshot.summary["curation.run_id"] == "run-1"
+    assert snapshot.summary["curation.input_digest"] == job.digest_of([key])
     with pytest.raises(SystemExit, match="used before"):
         lake.run("--run_id", "run-1")
