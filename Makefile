@@ -30,8 +30,8 @@ OFFLINE := AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACC
 demo: local-environment $(BUILT) ## Run it all once on this machine: make demo [REPLAY=FILE] [SEED=7]
 	@$(BIN)/python -m local demo $(if $(REPLAY),--replay "$(REPLAY)") $(if $(SEED),--seed $(SEED))
 
-up: local-environment $(BUILT) ## Start the local cloud and leave it running
-	@$(BIN)/python -m local up
+up: local-environment $(BUILT) ## Start the local cloud and leave it running: make up [CONTAINERS=1]
+	@$(BIN)/python -m local up $(if $(CONTAINERS),--for-containers)
 
 down: local-environment ## End the local cloud
 	@$(BIN)/python -m local down

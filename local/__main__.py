@@ -16,8 +16,19 @@ def up(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m local up", description=up.__doc__)
     parser.add_argument("--port", type=int, default=ENDPOINT_PORT, help="of AWS's services")
     parser.add_argument("--device-port", type=int, default=DEVICE_PORT, help="of the MQTT broker")
+    parser.add_argument(
+        "--for-containers",
+        action="store_true",
+        help="answer on Docker's bridge too, and write sam-local.json for `sam local invoke`",
+    )
     given = parser.parse_args(arguments)
-    cloud = LocalCloud(FOLDER, port=given.port, device_port=given.device_port, bound=False)
+    cloud = LocalCloud(
+        FOLDER,
+        port=given.port,
+        device_port=given.device_port,
+        bound=False,
+        for_containers=given.for_containers,
+    )
     if cloud.is_up:
         print(f"The local cloud is up already, at {cloud.endpoint} (make down ends it).")
         return 0
@@ -95,6 +106,7 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--device-port", type=int, default=0)
     parser.add_argument("--bound", action="store_true", help="end when the parent process is gone")
+    parser.add_argument("--also-on", help="another address of this machine to answer on")
     parser.add_argument("--throttling", action="store_true", help="with Kinesis's shard limits")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -102,7 +114,9 @@ def serve(arguments: Sequence[str]) -> int:
     from local.cloud import CloudSettings
     from local.cloud import serve as serve_cloud
 
-    settings = CloudSettings(given.folder, given.port, given.device_port, given.throttling)
+    settings = CloudSettings(
+        given.folder, given.port, given.device_port, given.throttling, given.also_on
+    )
     return serve_cloud(settings, bound=given.bound)
 
 

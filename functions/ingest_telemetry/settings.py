@@ -71,6 +71,11 @@ class Settings:
         )
 
 
+def is_sam_local(variables: Mapping[str, str] = environ) -> bool:
+    """Whether `sam local invoke` runs the function: SAM CLI sets this, Lambda never does."""
+    return variables.get("AWS_SAM_LOCAL") == "true"
+
+
 def _text(variables: Mapping[str, str], name: str) -> str:
     value = variables.get(name, "")
     if not value:
