@@ -94,7 +94,7 @@ def status(arguments: Sequence[str]) -> int:
 
 def demo(arguments: Sequence[str]) -> int:
     """Run everything once."""
-    from local.demo import run
+    from local.demo.demo import run
 
     return run(arguments)
 

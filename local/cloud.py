@@ -28,27 +28,27 @@ from moto.cloudwatch.models import cloudwatch_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCOUNT_ID, REGION, Api, Response, Route, json_response
-from local.broker import BrokerError
-from local.certificates import authority
-from local.cloudformation import CloudFormation
-from local.dashboard import Dashboards, stored_data
-from local.deployed_functions import DeployedFunctions, describe_from_moto
-from local.deployer import Deployer
-from local.event_source_mapping import EventSourceMappings, Surroundings
-from local.function_resources import FunctionProvider, LayerProvider
-from local.glue import local_glue
-from local.intake import Intake
-from local.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
-from local.mapping_resource import EventSourceMappingProvider, mapping_routes
+from local.dashboards.dashboard import Dashboards, stored_data
+from local.deployment.account_resources import account_providers
+from local.deployment.cloudformation import CloudFormation
+from local.deployment.deployer import Deployer
+from local.deployment.monitoring_resources import monitoring_providers
+from local.functions.deployed import DeployedFunctions, describe_from_moto
+from local.functions.resources import FunctionProvider, LayerProvider
+from local.glue.glue import local_glue
+from local.glue.spark import cache_folder
+from local.intake.broker import BrokerError
+from local.intake.certificates import authority
+from local.intake.intake import Intake
+from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
+from local.intake.mosquitto import NoBroker
+from local.kinesis.resources import StreamProvider
+from local.kinesis.streams import Streams
+from local.mapping.event_source_mapping import EventSourceMappings, Surroundings
+from local.mapping.resources import EventSourceMappingProvider, mapping_routes
 from local.metrics import Datum, MetricBuffer
-from local.monitoring_resources import monitoring_providers
-from local.mosquitto import NoBroker
-from local.resources import account_providers
-from local.rule_engine import RuleEngine
-from local.spark import cache_folder
-from local.stream_resource import StreamProvider
-from local.streams import Streams
-from local.topic_rules import TopicRuleProvider
+from local.rules.engine import RuleEngine
+from local.rules.resources import TopicRuleProvider
 from local.web_server import HOST, PortInUseError, WebServer, is_listening
 
 ACCESS_KEY: Final = "testing"

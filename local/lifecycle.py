@@ -26,9 +26,9 @@ from devices.connection import Endpoint, parse_endpoint
 from devices.provisioning import provision_fleet
 from local.api import REGION
 from local.containers import NoContainersError, bridge_address, write_variables
-from local.function_artifact import host_architecture
-from local.java import JavaNotFoundError
-from local.spark import SparkSetupError, find_spark
+from local.functions.artifact import host_architecture
+from local.glue.java import JavaNotFoundError
+from local.glue.spark import SparkSetupError, find_spark
 from local.web_server import PortInUseError, is_listening
 
 FOLDER: Final = Path("build/local")

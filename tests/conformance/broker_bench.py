@@ -19,12 +19,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from devices.provisioning import DeviceCredentials, provision_fleet
 from local.api import ACCOUNT_ID, REGION
-from local.certificates import authority
-from local.intake import Intake
-from local.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
-from local.rule_engine import RuleEngine
-from local.spark import cache_folder
-from local.topic_rules import TopicRuleProvider
+from local.glue.spark import cache_folder
+from local.intake.certificates import authority
+from local.intake.intake import Intake
+from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
+from local.rules.engine import RuleEngine
+from local.rules.resources import TopicRuleProvider
 
 WAIT_SECONDS: Final = 20.0
 NOT_AUTHORIZED: Final = 135

@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local.api import REGION, Api
-from local.streams import Streams
+from local.kinesis.streams import Streams
 from local.web_server import WebServer
 
 TENTH_OF_MARCH_MS = 1_773_100_800_000

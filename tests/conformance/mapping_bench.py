@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.api import ApiError
-from local.event_source_mapping import EventSourceMapping, Surroundings
+from local.kinesis.streams import Streams
+from local.mapping.event_source_mapping import EventSourceMapping, Surroundings
 from local.metrics import Datum
-from local.streams import Streams
 
 STREAM = "telemetry"
 STREAM_ARN = f"arn:aws:kinesis:us-east-1:123456789012:stream/{STREAM}"

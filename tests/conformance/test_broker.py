@@ -15,8 +15,8 @@ import pytest
 from devices.fleet import Endpoint, FleetConfig, Shares, run_fleet
 from devices.messages import plan_fleet
 from devices.provisioning import DeviceCredentials
-from local.certificates import authority, write_private
-from local.rule_engine import Inbound
+from local.intake.certificates import authority, write_private
+from local.rules.engine import Inbound
 from tests.conformance.broker_bench import (
     COMMANDED_POLICY,
     CONNECTION_LOST,

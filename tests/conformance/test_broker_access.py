@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from local.certificates import CertificateAuthority, authority
-from local.deployment import DeploymentError
-from local.device_access import (
+from local.deployment.provider import DeploymentError
+from local.intake.certificates import CertificateAuthority, authority
+from local.intake.device_access import (
     Access,
     PolicyError,
     Registration,
@@ -20,8 +20,8 @@ from local.device_access import (
     check_policy,
     evaluate,
 )
-from local.intake import Publisher, Publishers
-from local.iot_registry import PolicyProvider
+from local.intake.intake import Publisher, Publishers
+from local.intake.iot_registry import PolicyProvider
 from tests.conformance.broker_bench import COMMANDED_POLICY, CONNECT, TELEMETRY_POLICY
 
 ARN = "arn:aws:iot:us-east-1:123456789012:"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from local import mosquitto
-from local.broker import Broker, BrokerError
-from local.certificates import authority
-from local.mosquitto import NoBroker, find_broker
-from local.spark import cache_folder
+from local.glue.spark import cache_folder
+from local.intake import mosquitto
+from local.intake.broker import Broker, BrokerError
+from local.intake.certificates import authority
+from local.intake.mosquitto import NoBroker, find_broker
 
 
 @pytest.fixture

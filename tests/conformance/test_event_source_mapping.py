@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from local.kinesis_event import MAX_PAYLOAD_BYTES, event_payload, event_record
-from local.kinesis_event import EventSource as Source
-from local.shard_consumer import lane_of
+from local.mapping.kinesis_event import MAX_PAYLOAD_BYTES, event_payload, event_record
+from local.mapping.kinesis_event import EventSource as Source
+from local.mapping.shard_consumer import lane_of
 from tests.conformance.mapping_bench import (
     FAILURE,
     ON_FAILURE,

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
 import json
 import re
 
-from local.batch_retry import (
+from local.mapping.batch_retry import (
     Batch,
     Condition,
     Discard,
@@ -19,7 +19,7 @@ from local.batch_retry import (
     decide,
     set_aside_expired,
 )
-from local.kinesis_event import EventRecord
+from local.mapping.kinesis_event import EventRecord
 from tests.conformance.mapping_bench import (
     FAILURE,
     FUNCTION_ARN,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from local.api import ApiError, Response
-from local.deployment import ReplacementNeeded
-from local.event_source_mapping import EventSourceMapping, EventSourceMappings
-from local.mapping_resource import EventSourceMappingProvider, mapping_routes
-from local.mapping_settings import mapping_settings
+from local.deployment.provider import ReplacementNeeded
+from local.mapping.event_source_mapping import EventSourceMapping, EventSourceMappings
+from local.mapping.resources import EventSourceMappingProvider, mapping_routes
+from local.mapping.settings import mapping_settings
 from tests.conformance.mapping_bench import (
     BUCKET_ARN,
     FUNCTION_ARN,

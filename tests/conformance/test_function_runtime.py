@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from local.api import ApiError
-from local.function_artifact import (
+from local.functions.artifact import (
     FolderArtifact,
     UnsupportedFunctionError,
     ZipArtifact,
@@ -25,7 +25,7 @@ from local.function_artifact import (
     lay_out,
     runtime_client_folder,
 )
-from local.function_runtime import FunctionDescription, FunctionRuntime, Invocation
+from local.functions.runtime import FunctionDescription, FunctionRuntime, Invocation
 from local.metrics import Datum
 
 HANDLER = """

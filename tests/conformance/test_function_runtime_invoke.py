@@ -21,10 +21,10 @@ from moto.backends import get_backend
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCOUNT_ID, REGION, Api
-from local.deployed_functions import DeployedFunctions, describe_from_moto
-from local.deployment import DeploymentError, ReplacementNeeded
-from local.function_artifact import host_architecture
-from local.function_resources import FunctionProvider, LayerProvider
+from local.deployment.provider import DeploymentError, ReplacementNeeded
+from local.functions.artifact import host_architecture
+from local.functions.deployed import DeployedFunctions, describe_from_moto
+from local.functions.resources import FunctionProvider, LayerProvider
 from local.web_server import WebServer
 
 CODE = """

@@ -16,8 +16,8 @@ import pytest
 from moto import mock_aws
 
 from local.api import ApiError
-from local.crawler import crawl, settings_of
-from local.parquet_schema import TAIL_BYTES, glue_type, merge_columns, read_schema
+from local.glue.crawler import crawl, settings_of
+from local.glue.parquet_schema import TAIL_BYTES, glue_type, merge_columns, read_schema
 
 BUCKET = "lake-raw"
 DEFINITION: dict[str, Any] = {

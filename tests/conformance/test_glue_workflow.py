@@ -16,7 +16,7 @@ from moto import mock_aws
 from moto.glue.models import glue_backends
 
 from local.api import ApiError
-from local.glue import Glue
+from local.glue.glue import Glue
 
 WORKFLOW = "lake-curation"
 CRAWLER = "lake-raw-zone"

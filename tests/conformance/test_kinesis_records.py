@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from local.streams import Streams
+from local.kinesis.streams import Streams
 from tests.conformance.kinesis_service import (
     MAX_HASH_KEY,
     Clock,

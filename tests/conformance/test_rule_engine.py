@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from local.api import ApiError
-from local.deployment import DeploymentError
-from local.rule_engine import MAX_PAYLOAD_BYTES, Inbound, Retry, RuleEngine
-from local.streams import Streams
-from local.topic_rules import TopicRuleProvider, parse_rule
+from local.deployment.provider import DeploymentError
+from local.kinesis.streams import Streams
+from local.rules.engine import MAX_PAYLOAD_BYTES, Inbound, Retry, RuleEngine
+from local.rules.resources import TopicRuleProvider, parse_rule
 
 NOW = 1_795_503_600.0  # 2026-11-24T07:00:00Z
 SQL = "SELECT encode(*, 'base64') AS payload_b64, topic() AS topic FROM 'dt/+/+/telemetry'"

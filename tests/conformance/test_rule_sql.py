@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.rule_sql import (
+from local.rules.sql import (
     Evaluation,
     PayloadError,
     RuleSqlError,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local.demo import Demonstration, Options, demonstrated
+from local.demo.demo import Demonstration, Options, demonstrated
 
 OPTIONS = Options(seed=11, devices=4, messages=600)
 

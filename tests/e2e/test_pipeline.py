@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devices.direct_producer import Reading, put_readings
-from local.curation import curate
-from local.demo import Demonstration, wait_until_ingested
-from local.demo_output import write
-from local.lake import connect
+from local.demo.curation import curate
+from local.demo.demo import Demonstration, wait_until_ingested
+from local.demo.lake import connect
+from local.demo.output import write
 
 # 50,000 is what the pipeline is to bear; fewer are enough to see a loss, and quicker.
 PRODUCER_RECORDS = int(os.environ.get("E2E_PRODUCER_RECORDS", "3000"))

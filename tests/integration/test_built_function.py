@@ -21,10 +21,10 @@ import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import REGION, Api
-from local.function_artifact import FolderArtifact, host_architecture
-from local.function_runtime import FunctionDescription, FunctionRuntime
+from local.deployment.template import parse
+from local.functions.artifact import FolderArtifact, host_architecture
+from local.functions.runtime import FunctionDescription, FunctionRuntime
 from local.metrics import Datum
-from local.template import parse
 from local.web_server import WebServer
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from botocore.exceptions import ClientError
 
+from local.deployment.template import parse
 from local.lifecycle import LocalCloud, clean_environment
-from local.template import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = {

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from local.api import ApiError
-from local.cloudformation import NO_CHANGES, CloudFormation
-from local.deployer import Deployer
-from local.deployment import Created, DeploymentError, ReplacementNeeded
+from local.deployment.cloudformation import NO_CHANGES, CloudFormation
+from local.deployment.deployer import Deployer
+from local.deployment.provider import Created, DeploymentError, ReplacementNeeded
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from local.api import ApiError
-from local.intrinsics import Resolver
-from local.template import Template, dependency_order, expand, parameter_values, parse
+from local.deployment.intrinsics import Resolver
+from local.deployment.template import Template, dependency_order, expand, parameter_values, parse
 
 
 class Known:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from local.spark import find_spark
+from local.glue.spark import find_spark
 from tests.spark.lake import Lake
 
 # Far from UTC, with half an hour and with days of 23 and 25 hours: the job must not care where it

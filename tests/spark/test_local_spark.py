@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from local import spark as local_spark
-from local.java import Java, JavaNotFoundError, find_java
-from local.spark import (
+from local.glue import spark as local_spark
+from local.glue.java import Java, JavaNotFoundError, find_java
+from local.glue.spark import (
     SparkInstallation,
     SparkSetupError,
     cache_folder,
@@ -71,7 +71,7 @@ def test_a_machine_without_java_uses_the_packages_own(tmp_path: Path) -> None:
 def test_a_machine_without_any_java_is_told_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local.java.find_spec", lambda _: None)
+    monkeypatch.setattr("local.glue.java.find_spec", lambda _: None)
     fake_java(tmp_path, "11.0.2")
     with pytest.raises(JavaNotFoundError, match=r"Java 17 or 21 is needed.*java is 11"):
         find_java(tmp_path, {"JAVA_HOME": str(tmp_path), "PATH": "/none"})

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import Catalog, load_catalog
 
 import curate_telemetry as job
-from local.spark import REGION, submit
+from local.glue.spark import REGION, submit
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX, hour_folder
 from tests.spark.lake import NOON, FolderRawZone, raw_row

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.accounting import Figures, Sent, equations, result
+from local.demo.accounting import Figures, Sent, equations, result
 
 # 1,000 messages: 900 different readings, 60 sent again, 40 bad.
 SENT = Sent(1_000, 1_000, 900, 60, {"not_json": 25, "timestamp_missing": 15}, late=30)

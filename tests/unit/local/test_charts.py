@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from local.charts import (
+from local.dashboards.charts import (
     Frame,
     Series,
     Track,

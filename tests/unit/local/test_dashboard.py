@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from local.api import ApiError
-from local.dashboard import Dashboards
-from local.dashboard_body import Datum, Metric, points, statistic, widgets
+from local.dashboards.body import Datum, Metric, points, statistic, widgets
+from local.dashboards.dashboard import Dashboards
 
 NOW = 1_764_000_000.0
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from local import demo
-from local.accounting import Figures, result
-from local.curation import CurationError, curate, failures
-from local.demo_output import show, write
+from local.demo import demo
+from local.demo.accounting import Figures, result
+from local.demo.curation import CurationError, curate, failures
+from local.demo.output import show, write
 from tests.unit.local.test_accounting import FOUND, SENT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,7 +128,7 @@ class FakeGlue:
 def test_a_workflow_with_a_failed_action_is_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("local.curation.POLL_SECONDS", 0)
+    monkeypatch.setattr("local.demo.curation.POLL_SECONDS", 0)
     good, bad = node("JOB", "a", "SUCCEEDED"), node("JOB", "b", "FAILED", "ValueError: no")
     curate(FakeGlue(good, succeeded=1), "curation")
     shown: list[str] = []

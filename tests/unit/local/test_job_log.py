@@ -1,6 +1,6 @@
 """A job's account, one JSON line in its log, becomes the metrics that the filters define."""
 
-from local.job_log import filtered, log_events
+from local.glue.job_log import filtered, log_events
 
 ACCOUNT = '{"account": {"run_id": "r1", "curated": 90, "seconds": 1.5, "snapshot_id": null}}'
 

@@ -6,8 +6,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from local.accounting import Sent, result
-from local.report import LATENCY, Connection, answers, ask, report
+from local.demo.accounting import Sent, result
+from local.demo.report import LATENCY, Connection, answers, ask, report
 from tests.unit.local.test_accounting import FOUND, SENT
 
 READINGS = """CREATE TABLE readings AS

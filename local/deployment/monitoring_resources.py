@@ -1,0 +1,205 @@
+"""The resource types of the template that watch over the pipeline: logs, alarms, their topic.
+
+As in `local.deployment.account_resources`: a few calls each to what moto keeps.
+"""
+
+import json
+from typing import Any
+
+from local.api import ACCOUNT_ID, REGION
+from local.deployment.account_resources import ApiResource, Clients, Properties, tags_of, without
+from local.deployment.provider import Created, DeploymentError, ResourceProvider, shaped
+
+
+def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
+    """Log groups, metric filters, topics, dashboards, alarms and rules for events."""
+    return [
+        _log_group(clients("logs")),
+        _metric_filter(clients("logs")),
+        _topic(clients("sns")),
+        _subscription(clients("sns")),
+        _topic_policy(clients("sns")),
+        _dashboard(clients("cloudwatch")),
+        _alarm(clients("cloudwatch")),
+        _events_rule(clients("events")),
+    ]
+
+
+def _log_group(logs: Any) -> ApiResource:
+    known = frozenset({"LogGroupName", "RetentionInDays", "KmsKeyId", "Tags"})
+
+    def retain(name: str, properties: Properties) -> Created:
+        if "RetentionInDays" in properties:
+            logs.put_retention_policy(
+                logGroupName=name, retentionInDays=int(properties["RetentionInDays"])
+            )
+        else:
+            logs.delete_retention_policy(logGroupName=name)
+        return Created(name, {"Arn": f"arn:aws:logs:{REGION}:{ACCOUNT_ID}:log-group:{name}:*"})
+
+    def create(name: str, properties: Properties) -> Created:
+        name = properties.get("LogGroupName", name)
+        arguments: Properties = {"logGroupName": name}
+        if "KmsKeyId" in properties:
+            arguments["kmsKeyId"] = properties["KmsKeyId"]
+        logs.create_log_group(**arguments, tags=tags_of(properties))
+        return retain(name, properties)
+
+    return ApiResource(
+        "AWS::Logs::LogGroup",
+        known,
+        create,
+        lambda name, _: logs.delete_log_group(logGroupName=name),
+        frozenset({"LogGroupName", "KmsKeyId"}),
+        change=retain,
+    )
+
+
+def _metric_filter(logs: Any) -> ApiResource:
+    known = frozenset({"FilterName", "FilterPattern", "LogGroupName", "MetricTransformations"})
+
+    def put(name: str, properties: Properties) -> Created:
+        name = properties.get("FilterName", name)
+        arguments = without(properties, "FilterName")
+        logs.put_metric_filter(filterName=name, **shaped(logs, "PutMetricFilter", arguments))
+        return Created(name)
+
+    def delete(name: str, properties: Properties) -> None:
+        logs.delete_metric_filter(filterName=name, logGroupName=properties["LogGroupName"])
+
+    return ApiResource(
+        "AWS::Logs::MetricFilter",
+        known,
+        put,
+        delete,
+        frozenset({"FilterName", "LogGroupName"}),
+    )
+
+
+def _topic(sns: Any) -> ApiResource:
+    known = frozenset({"TopicName", "DisplayName", "KmsMasterKeyId", "Tags"})
+    attributes = ("DisplayName", "KmsMasterKeyId")
+
+    def described(arn: str) -> Created:
+        return Created(arn, {"TopicArn": arn, "TopicName": arn.rpartition(":")[2]})
+
+    def create(name: str, properties: Properties) -> Created:
+        topic = sns.create_topic(
+            Name=properties.get("TopicName", name),
+            Attributes={key: str(properties[key]) for key in attributes if key in properties},
+            Tags=[{"Key": key, "Value": value} for key, value in tags_of(properties).items()],
+        )
+        return described(topic["TopicArn"])
+
+    def change(arn: str, properties: Properties) -> Created:
+        for key in attributes:
+            value = str(properties.get(key, ""))
+            sns.set_topic_attributes(TopicArn=arn, AttributeName=key, AttributeValue=value)
+        return described(arn)
+
+    return ApiResource(
+        "AWS::SNS::Topic",
+        known,
+        create,
+        lambda arn, _: sns.delete_topic(TopicArn=arn),
+        frozenset({"TopicName"}),
+        change=change,
+    )
+
+
+def _subscription(sns: Any) -> ApiResource:
+    known = frozenset({"TopicArn", "Protocol", "Endpoint"})
+
+    def create(_: str, properties: Properties) -> Created:
+        arguments = shaped(sns, "Subscribe", properties)
+        return Created(sns.subscribe(**arguments, ReturnSubscriptionArn=True)["SubscriptionArn"])
+
+    return ApiResource(
+        "AWS::SNS::Subscription",
+        known,
+        create,
+        lambda arn, _: sns.unsubscribe(SubscriptionArn=arn),
+        replaced=True,
+    )
+
+
+def _topic_policy(sns: Any) -> ApiResource:
+    def put(name: str, properties: Properties) -> Created:
+        for topic in properties["Topics"]:
+            sns.set_topic_attributes(
+                TopicArn=topic,
+                AttributeName="Policy",
+                AttributeValue=json.dumps(properties["PolicyDocument"]),
+            )
+        return Created(name)
+
+    known = frozenset({"Topics", "PolicyDocument"})
+    # A topic always has a policy; when this one goes, its topic usually goes too.
+    return ApiResource("AWS::SNS::TopicPolicy", known, put, lambda *_: None)
+
+
+def _dashboard(cloudwatch: Any) -> ApiResource:
+    def put(name: str, properties: Properties) -> Created:
+        name = properties.get("DashboardName", name)
+        body = properties["DashboardBody"]
+        try:
+            json.loads(body)
+        except ValueError as error:
+            raise DeploymentError(f"DashboardBody is not JSON: {error}") from None
+        cloudwatch.put_dashboard(DashboardName=name, DashboardBody=body)
+        return Created(name)
+
+    return ApiResource(
+        "AWS::CloudWatch::Dashboard",
+        frozenset({"DashboardName", "DashboardBody"}),
+        put,
+        lambda name, _: cloudwatch.delete_dashboards(DashboardNames=[name]),
+        frozenset({"DashboardName"}),
+    )
+
+
+def _alarm(cloudwatch: Any) -> ApiResource:
+    shape = cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape
+
+    def put(name: str, properties: Properties) -> Created:
+        name = properties.get("AlarmName", name)
+        arguments = shaped(cloudwatch, "PutMetricAlarm", without(properties, "AlarmName"))
+        cloudwatch.put_metric_alarm(AlarmName=name, **arguments)
+        arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:{name}"
+        return Created(name, {"Arn": arn})
+
+    return ApiResource(
+        "AWS::CloudWatch::Alarm",
+        frozenset(shape.members),
+        put,
+        lambda name, _: cloudwatch.delete_alarms(AlarmNames=[name]),
+        frozenset({"AlarmName"}),
+    )
+
+
+def _events_rule(events: Any) -> ApiResource:
+    known = frozenset(
+        {"Name", "Description", "EventPattern", "ScheduleExpression", "State", "Targets"}
+    )
+
+    def put(name: str, properties: Properties) -> Created:
+        name = properties.get("Name", name)
+        arguments = without(properties, "Name", "Targets")
+        if "EventPattern" in arguments:
+            arguments["EventPattern"] = json.dumps(arguments["EventPattern"])
+        rule = events.put_rule(Name=name, **shaped(events, "PutRule", arguments))
+        remove_targets(name)
+        if targets := properties.get("Targets"):
+            events.put_targets(Rule=name, **shaped(events, "PutTargets", {"Targets": targets}))
+        return Created(name, {"Arn": rule["RuleArn"]})
+
+    def remove_targets(name: str) -> None:
+        ids = [target["Id"] for target in events.list_targets_by_rule(Rule=name)["Targets"]]
+        if ids:
+            events.remove_targets(Rule=name, Ids=ids)
+
+    def delete(name: str, _: Properties) -> None:
+        remove_targets(name)
+        events.delete_rule(Name=name)
+
+    return ApiResource("AWS::Events::Rule", known, put, delete, frozenset({"Name"}))

@@ -1,0 +1,1 @@
+"""Lambda: the built function and its layers, run under AWS's own runtime client."""

@@ -1,0 +1,163 @@
+"""Functions and layers as resources of a template.
+
+moto's own CloudFormation leaves out what a function needs to run: layers, architecture, the log's
+format. These providers put all of it into moto's Lambda, through its API. Guarantee: what this
+machine can't run is refused at deployment.
+
+https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-function.html
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from local.api import ACCOUNT_ID, REGION
+from local.deployment.provider import Created, DeploymentError, ReplacementNeeded, shaped
+from local.functions.artifact import UnsupportedFunctionError, host_architecture
+from local.functions.deployed import DeployedFunctions
+
+# What goes to moto's API as it is.
+_CONFIGURATION: Final = frozenset(
+    {"Description", "Environment", "Handler", "Layers", "MemorySize", "Role", "Runtime", "Timeout"}
+)
+# Settings that change nothing that could be observed here: tracing goes nowhere, names and tags are
+# for people, /tmp has the machine's size.
+_WITHOUT_EFFECT: Final = frozenset({"EphemeralStorage", "KmsKeyArn", "Tags", "TracingConfig"})
+
+
+class FunctionProvider:
+    """AWS::Lambda::Function."""
+
+    resource_type = "AWS::Lambda::Function"
+    properties = (
+        _CONFIGURATION
+        | _WITHOUT_EFFECT
+        | {
+            "Architectures",
+            "Code",
+            "FunctionName",
+            "LoggingConfig",
+            "PackageType",
+            "ReservedConcurrentExecutions",
+        }
+    )
+
+    def __init__(self, client: Any, backend: Any, functions: DeployedFunctions) -> None:
+        self._client = client
+        self._backend = backend
+        self._functions = functions
+
+    def create(self, logical_id: str, name: str, properties: dict[str, Any]) -> Created:
+        """Create the function; refuse what this machine can't run."""
+        name = properties.get("FunctionName") or name
+        _refuse_unsupported(logical_id, properties)
+        request = {
+            key: value
+            for key, value in properties.items()
+            if key in _CONFIGURATION or key in ("Architectures", "Code", "PackageType")
+        }
+        self._client.create_function(
+            **shaped(self._client, "CreateFunction", request | {"FunctionName": name})
+        )
+        self._apply_rest(name, properties)
+        return _created(name)
+
+    def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
+        """Change code and configuration in place; another name makes another function."""
+        if old.get("FunctionName") != new.get("FunctionName"):
+            raise ReplacementNeeded
+        if old.get("Architectures") != new.get("Architectures"):
+            raise ReplacementNeeded
+        _refuse_unsupported(physical_id, new)
+        if old.get("Code") != new.get("Code"):
+            self._client.update_function_code(FunctionName=physical_id, **new["Code"])
+        empty: dict[str, Any] = {"Layers": [], "Environment": {"Variables": {}}, "Description": ""}
+        request = empty | {key: value for key, value in new.items() if key in _CONFIGURATION}
+        self._client.update_function_configuration(
+            **shaped(
+                self._client,
+                "UpdateFunctionConfiguration",
+                request | {"FunctionName": physical_id},
+            )
+        )
+        self._apply_rest(physical_id, new)
+        return _created(physical_id)
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        """Delete the function and end its processes."""
+        self._functions.forget(physical_id)
+        try:
+            self._client.delete_function(FunctionName=physical_id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+
+    def _apply_rest(self, name: str, properties: Mapping[str, Any]) -> None:
+        """What moto's API takes otherwise or not at all."""
+        reserved = properties.get("ReservedConcurrentExecutions")
+        function = self._backend.get_function(name)
+        function.reserved_concurrency = None if reserved in (None, "") else int(reserved)
+        logging_config = properties.get("LoggingConfig") or {}
+        function.local_log_format = logging_config.get("LogFormat", "Text")
+        self._functions.prepare(name)
+
+
+def _created(name: str) -> Created:
+    return Created(name, {"Arn": f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"})
+
+
+def _refuse_unsupported(where: str, properties: Mapping[str, Any]) -> None:
+    if properties.get("PackageType", "Zip") != "Zip":
+        raise DeploymentError(f"{where}: the local cloud runs functions from archives only")
+    architectures = properties.get("Architectures") or ["x86_64"]
+    try:
+        host = host_architecture()
+    except UnsupportedFunctionError as error:
+        raise DeploymentError(f"{where}: {error}") from error
+    if list(architectures) != [host]:
+        raise DeploymentError(
+            f"{where}: built for {', '.join(architectures)}, and this machine is {host}:"
+            f" build and deploy with Architecture={host}"
+        )
+
+
+class LayerProvider:
+    """AWS::Lambda::LayerVersion. Each change publishes another version, as on AWS."""
+
+    resource_type = "AWS::Lambda::LayerVersion"
+    properties = frozenset(
+        {
+            "CompatibleArchitectures",
+            "CompatibleRuntimes",
+            "Content",
+            "Description",
+            "LayerName",
+            "LicenseInfo",
+        }
+    )
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def create(self, logical_id: str, name: str, properties: dict[str, Any]) -> Created:
+        """Publish a version; `!Ref` is its ARN."""
+        request = {"LayerName": name} | properties
+        answer = self._client.publish_layer_version(
+            **shaped(self._client, "PublishLayerVersion", request)
+        )
+        arn = answer["LayerVersionArn"]
+        return Created(arn, {"LayerVersionArn": arn})
+
+    def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
+        """A version never changes."""
+        raise ReplacementNeeded
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        """Delete the version, which no function should have any more."""
+        layer, _, version = physical_id.rpartition(":")
+        try:
+            self._client.delete_layer_version(LayerName=layer, VersionNumber=int(version))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise

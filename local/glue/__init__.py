@@ -1,0 +1,1 @@
+"""Glue: crawler, jobs, triggers and workflow; the catalogue itself is moto's."""

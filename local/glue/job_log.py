@@ -1,0 +1,106 @@
+"""What a job printed, as CloudWatch Logs has it, and the metrics that log filters make of it.
+
+The job prints its account as one JSON line; the template's metric filters turn it into the
+metrics that dashboards and alarms read. Only the filter patterns of that kind are understood:
+`{ $.path = * }`.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntaxForMetricFilters.html
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from local.glue.definitions import Definition
+
+logger = logging.getLogger(__name__)
+
+_EXISTS = re.compile(r"\{\s*\$\.([\w.]+)\s*=\s*\*\s*\}")
+_EVENTS_PER_REQUEST = 10_000  # PutLogEvents takes no more, nor more than 1 MiB
+_MAX_LINE = 8_000
+_EVENT_OVERHEAD_BYTES = 26
+_MAX_REQUEST_BYTES = 1_048_576
+
+
+class JobLog:
+    """Publishes job logs; `logs` and `cloudwatch` are boto3 clients."""
+
+    def __init__(self, logs: Any, cloudwatch: Any, clock: Callable[[], datetime]) -> None:
+        self._logs = logs
+        self._cloudwatch = cloudwatch
+        self._clock = clock
+
+    def publish(self, job: Definition, run_id: str, log: Path) -> None:
+        """Put a finished run's log into the job's output group, if the stack has one."""
+        arguments = job.get("DefaultArguments", {})
+        prefix = arguments.get("--custom-logGroup-prefix", "/aws-glue/jobs")
+        group = f"{prefix}/output"
+        found = self._logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+        if not log.exists() or group not in {one["logGroupName"] for one in found}:
+            return
+        lines = log.read_text(errors="replace").splitlines()
+        now = self._clock()
+        self._logs.create_log_stream(logGroupName=group, logStreamName=run_id)
+        for events in log_events(lines, round(now.timestamp() * 1000)):
+            self._logs.put_log_events(logGroupName=group, logStreamName=run_id, logEvents=events)
+        filters = self._logs.describe_metric_filters(logGroupName=group)["metricFilters"]
+        for metric_filter in filters:
+            for namespace, name, value in filtered(metric_filter, lines):
+                self._cloudwatch.put_metric_data(
+                    Namespace=namespace,
+                    MetricData=[{"MetricName": name, "Value": value, "Timestamp": now}],
+                )
+
+
+def log_events(lines: Sequence[str], at: int) -> Iterator[list[dict[str, Any]]]:
+    """Lines as requests of PutLogEvents, each within its limits; `at` in epoch milliseconds."""
+    events: list[dict[str, Any]] = []
+    size = 0
+    for line in lines:
+        message = line[:_MAX_LINE] or " "  # an empty message is refused
+        cost = len(message.encode()) + _EVENT_OVERHEAD_BYTES
+        if events and (len(events) == _EVENTS_PER_REQUEST or size + cost > _MAX_REQUEST_BYTES):
+            yield events
+            events, size = [], 0
+        events.append({"timestamp": at, "message": message})
+        size += cost
+    if events:
+        yield events
+
+
+def filtered(
+    metric_filter: Mapping[str, Any], lines: Sequence[str]
+) -> Iterator[tuple[str, str, float]]:
+    """(namespace, metric, value) for each line that a metric filter matches."""
+    pattern = _EXISTS.fullmatch(metric_filter["filterPattern"].strip())
+    if pattern is None:
+        logger.warning("metric filter pattern not understood: %s", metric_filter["filterPattern"])
+        return
+    for line in lines:
+        document = _json_object(line)
+        if document is None or _at(document, pattern.group(1)) is None:
+            continue
+        for transformation in metric_filter["metricTransformations"]:
+            value = transformation["metricValue"]
+            found = _at(document, value[2:]) if value.startswith("$.") else value
+            if found is not None:
+                yield transformation["metricNamespace"], transformation["metricName"], float(found)
+
+
+def _json_object(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _at(document: Any, path: str) -> Any:
+    for name in path.split("."):
+        document = document.get(name) if isinstance(document, dict) else None
+    return document

@@ -1,0 +1,199 @@
+"""Who may do what on the broker: each thing's IoT policies, evaluated into mosquitto's access list.
+
+Guarantee: a device can publish and read only what its policies allow on AWS. What mosquitto's list
+can't express (a wildcard within a level, a condition that isn't known) is refused, never widened.
+
+https://docs.aws.amazon.com/iot/latest/developerguide/iot-policies.html
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cryptography import x509
+
+from local.intake.certificates import common_name
+
+# https://docs.aws.amazon.com/general/latest/gr/iot-core.html: "Maximum number of slashes in topic",
+# 7, the three levels of a Basic Ingest prefix not counted.
+_MAX_LEVELS: Final = 8
+_BASIC_INGEST_LEVELS: Final = 3
+_ACTIONS: Final = ("iot:Connect", "iot:Publish", "iot:Subscribe", "iot:Receive")
+_VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
+_RESOURCE: Final = re.compile(
+    r"(?:arn:[^:]*:iot:[^:]*:[^:]*:(?P<kind>client|topic|topicfilter)/(?P<name>.+)|(?P<all>\*))"
+)
+
+
+class PolicyError(Exception):
+    """A policy that the local broker can't enforce exactly; the message names the part."""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A certificate as the IoT registry knows it, its things and its policies' documents."""
+
+    certificate_id: str
+    certificate: x509.Certificate
+    active: bool
+    things: tuple[str, ...]
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Access:
+    """What one certificate may do. Filters are MQTT's; `denied` goes before both others."""
+
+    common_name: str
+    certificate_id: str
+    thing: str
+    publish: frozenset[str]
+    read: frozenset[str]
+    denied: frozenset[str]
+
+
+def evaluate(registrations: Iterable[Registration]) -> tuple[list[Access], list[x509.Certificate]]:
+    """What each certificate may do, and those that may not even connect.
+
+    A certificate connects if it is active and its policies allow `iot:Connect` to the client id
+    that is its thing's name: thing variables resolve only then.
+    https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
+    """
+    allowed: list[Access] = []
+    refused: list[x509.Certificate] = []
+    for registration in registrations:
+        access = _access(registration) if registration.active else None
+        if access is None:
+            refused.append(registration.certificate)
+        else:
+            allowed.append(access)
+    return allowed, refused
+
+
+def check_policy(document: str) -> None:
+    """PolicyError if a policy has a part that can't be enforced exactly."""
+    for _, action, resource in _statements(document, "thing"):
+        _filters(resource, action)
+
+
+def access_list(accesses: Iterable[Access], reader: str) -> str:
+    """mosquitto's acl_file: the devices, and `reader`, the bridge that reads everything."""
+    lines = [f"user {reader}", "topic read #", "topic read $aws/rules/#"]
+    for access in accesses:
+        lines += ["", f"# {access.thing}", f"user {access.common_name}"]
+        lines += [f"topic deny {topic}" for topic in sorted(access.denied)]
+        lines += [f"topic write {topic}" for topic in sorted(access.publish)]
+        lines += [f"topic read {topic}" for topic in sorted(access.read)]
+    return "\n".join(lines) + "\n"
+
+
+def _access(registration: Registration) -> Access | None:
+    # With several things on a certificate AWS goes by the client id; this broker has only one.
+    if len(registration.things) != 1:
+        return None
+    thing = registration.things[0]
+    granted: dict[tuple[str, str], set[str]] = {}
+    for policy in registration.policies:
+        for effect, action, resource in _statements(policy, thing):
+            granted.setdefault((effect, action), set()).update(_filters(resource, action))
+    client = granted.get(("Allow", "iot:Connect"), set())
+    forbidden = granted.get(("Deny", "iot:Connect"), set())
+    if not {thing, "#"} & client or {thing, "#"} & forbidden:
+        return None
+    # To read a topic a device must be allowed both: to subscribe, and to receive.
+    subscribed = granted.get(("Allow", "iot:Subscribe"), set())
+    received = granted.get(("Allow", "iot:Receive"), set())
+    denied = set().union(
+        *(granted.get(("Deny", action), set()) for action in _ACTIONS if action != "iot:Connect")
+    )
+    return Access(
+        common_name=common_name(registration.certificate),
+        certificate_id=registration.certificate_id,
+        thing=thing,
+        publish=frozenset(granted.get(("Allow", "iot:Publish"), set())),
+        read=frozenset(received if "#" in subscribed else received & subscribed),
+        denied=frozenset(denied),
+    )
+
+
+def _statements(document: str, thing: str) -> Iterable[tuple[str, str, str]]:
+    """Effect, action and resource of each statement that applies, variables filled in."""
+    for statement in _listed(json.loads(document).get("Statement", [])):
+        unknown = set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}
+        if unknown:
+            raise PolicyError(f"IoT policy: not emulated: {', '.join(sorted(unknown))}")
+        if not _conditions_hold(statement.get("Condition", {})):
+            continue
+        for action in _listed(statement["Action"]):
+            for resource in _listed(statement["Resource"]):
+                for name in _ACTIONS if action in ("*", "iot:*") else (action,):
+                    if name not in _ACTIONS:
+                        raise PolicyError(f"IoT policy: action not emulated: {name}")
+                    yield statement["Effect"], name, _filled_in(resource, thing)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _conditions_hold(conditions: Mapping[str, Any]) -> bool:
+    for operator, tests in conditions.items():
+        for variable, expected in tests.items():
+            # Only certificates with a thing come this far.
+            if operator != "Bool" or variable != "iot:Connection.Thing.IsAttached":
+                raise PolicyError(f"IoT policy: condition not emulated: {operator} {variable}")
+            if "true" not in [str(value).lower() for value in _listed(expected)]:
+                return False
+    return True
+
+
+def _filled_in(resource: str, thing: str) -> str:
+    def value(variable: re.Match[str]) -> str:
+        # The client id is the thing's name: nothing else may connect.
+        if variable[1] in ("iot:Connection.Thing.ThingName", "iot:ClientId"):
+            return thing
+        raise PolicyError(f"IoT policy: variable not emulated: {variable[0]}")
+
+    return _VARIABLE.sub(value, resource)
+
+
+def _filters(resource: str, action: str) -> set[str]:
+    """A resource as MQTT topic filters; for iot:Connect as client ids ("#" for any)."""
+    match = _RESOURCE.fullmatch(resource)
+    if match is None:
+        raise PolicyError(f"IoT policy: resource not understood: {resource}")
+    if match["all"] or match["name"] == "*":
+        return {"#"} if action == "iot:Connect" else {"#", "$aws/rules/#"}
+    name = match["name"]
+    if action == "iot:Connect":
+        if "*" in name or "?" in name:
+            raise PolicyError(f"IoT policy: not emulated: {action} on a pattern: {name}")
+        return {name}
+    return _topic_filters(name)
+
+
+def _topic_filters(pattern: str) -> set[str]:
+    """`*` matches any characters, slashes too; MQTT's wildcards match whole levels.
+
+    So a `*` at the end becomes `#`, and one between slashes one to as many levels as fit.
+    """
+    levels = pattern.split("/")
+    if any(len(level) > 1 and set(level) & set("*?") for level in levels) or "?" in levels:
+        raise PolicyError(f"IoT policy: a wildcard within a level can't be enforced: {pattern}")
+    most = _MAX_LEVELS + (_BASIC_INGEST_LEVELS if pattern.startswith("$aws/rules/") else 0)
+    filters: list[list[str]] = [[]]
+    for position, level in enumerate(levels):
+        if level != "*":
+            filters = [[*start, level] for start in filters]
+        elif position == len(levels) - 1:
+            filters = [[*start, "#"] for start in filters]
+        else:
+            rest = len(levels) - position - 1
+            filters = [
+                [*start, *["+"] * count]
+                for start in filters
+                for count in range(1, most - len(start) - rest + 1)
+            ]
+    return {"/".join(levels) for levels in filters}

@@ -1,0 +1,236 @@
+"""IoT's control plane: moto's registry, with real certificates and a broker that follows it.
+
+Guarantee: when a call that changes who may connect or publish returns, the broker already goes by
+it. What the registry can't mean here (rules made past the template) is refused.
+
+https://docs.aws.amazon.com/iot/latest/apireference/Welcome.html
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, unquote
+
+from cryptography import x509
+
+from local.api import ACCOUNT_ID, REGION, ApiError, Response, encode_json, json_response
+from local.deployment.provider import Created, DeploymentError
+from local.intake.certificates import CertificateAuthority, common_name
+from local.intake.device_access import PolicyError, Registration, check_policy
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# What a request is for is in its signature: `Credential=<key>/<day>/<region>/iot/aws4_request`.
+_SIGNED_FOR_IOT: Final = re.compile(r"Credential=[^/]+/\d+/[^/]+/iot/")
+_RULE_CHANGE: Final = re.compile(r"/rules/[^/]+(/enable|/disable)?")
+
+_log = logging.getLogger(__name__)
+
+
+def iot_backend() -> Any:
+    """moto's IoT registry of the one account and region."""
+    # Imported late: it is heavy, and tests of the rest need no moto.
+    from moto.iot.models import iot_backends
+
+    return iot_backends[ACCOUNT_ID][REGION]
+
+
+class IotRegistry:
+    """moto's registry, read as the broker needs it."""
+
+    def __init__(self, authority: CertificateAuthority, backend: Any) -> None:
+        self._authority = authority
+        self._backend = backend
+        self._parsed: dict[str, x509.Certificate] = {}
+
+    def registrations(self) -> list[Registration]:
+        """Every certificate of this authority's making, with its things and policies."""
+        things = list(self._backend.principal_things)
+        policies = list(self._backend.principal_policies)
+        return [
+            Registration(
+                certificate_id=certificate.certificate_id,
+                certificate=self._parse(certificate),
+                active=certificate.status == "ACTIVE",
+                things=tuple(name for arn, name in things if arn == certificate.arn),
+                policies=tuple(
+                    self._document(name) for arn, name in policies if arn == certificate.arn
+                ),
+            )
+            for certificate in list(self._backend.certificates.values())
+            if common_name(self._parse(certificate))
+        ]
+
+    def create_keys_and_certificate(self, active: bool) -> dict[str, Any]:
+        """CreateKeysAndCertificate's response."""
+        issued = self._authority.issue_device()
+        return self._register(issued.certificate_pem, active) | {
+            "keyPair": {"PublicKey": issued.public_key_pem, "PrivateKey": issued.private_key_pem}
+        }
+
+    def create_certificate_from_csr(self, request_pem: str, active: bool) -> dict[str, Any]:
+        """CreateCertificateFromCsr's response."""
+        try:
+            return self._register(self._authority.sign_request(request_pem), active)
+        except ValueError as error:
+            raise ApiError("InvalidRequestException", str(error)) from None
+
+    def put_rule(self, name: str, payload: Mapping[str, Any]) -> None:
+        """Keep a rule for GetTopicRule and ListTopicRules, in the API's spelling."""
+        self.remove_rule(name)
+        self._backend.create_topic_rule(
+            rule_name=name,
+            sql=payload["Sql"],
+            description=payload.get("Description", ""),
+            rule_disabled=str(payload.get("RuleDisabled", False)).lower() == "true",
+            actions=[_api_spelling(action) for action in payload["Actions"]],
+            error_action=_api_spelling(payload.get("ErrorAction") or {}),
+            aws_iot_sql_version=payload["AwsIotSqlVersion"],
+        )
+
+    def remove_rule(self, name: str) -> None:
+        """Forget a rule."""
+        self._backend.rules.pop(name, None)
+
+    def _register(self, certificate_pem: str, active: bool) -> dict[str, Any]:
+        certificate = self._backend.register_certificate_without_ca(
+            certificate_pem, "ACTIVE" if active else "INACTIVE"
+        )
+        return {
+            "certificateArn": certificate.arn,
+            "certificateId": certificate.certificate_id,
+            "certificatePem": certificate.certificate_pem,
+        }
+
+    def _parse(self, certificate: Any) -> x509.Certificate:
+        parsed = self._parsed.get(certificate.certificate_id)
+        if parsed is None:
+            parsed = x509.load_pem_x509_certificate(certificate.certificate_pem.encode())
+            self._parsed[certificate.certificate_id] = parsed
+        return parsed
+
+    def _document(self, policy_name: str) -> str:
+        document = self._backend.policies[policy_name].document
+        return document if isinstance(document, str) else json.dumps(document)
+
+
+class IotApi:
+    """Stands before moto in the path of requests: ours are answered here, the rest passed on.
+
+    `access_changed` puts the registry's state into effect on the broker, and `device_endpoint` is
+    the broker's host:port.
+    """
+
+    def __init__(
+        self,
+        registry: IotRegistry,
+        moto: "WSGIApplication",
+        access_changed: Callable[[], None],
+        device_endpoint: Callable[[], str],
+    ) -> None:
+        self._registry = registry
+        self._moto = moto
+        self._access_changed = access_changed
+        self._device_endpoint = device_endpoint
+
+    def __call__(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        if not _SIGNED_FOR_IOT.search(environ.get("HTTP_AUTHORIZATION", "")):
+            return self._moto(environ, start_response)
+        method, path = environ["REQUEST_METHOD"], unquote(environ.get("PATH_INFO", "/"))
+        try:
+            answer = self._answer(method, path, environ)
+        except ApiError as error:
+            body = encode_json({"message": error.message})
+            answer = Response(error.status, {"x-amzn-ErrorType": error.code}, body)
+        if answer is not None:
+            headers = {"Content-Type": "application/json", "Content-Length": str(len(answer.body))}
+            start_response(f"{answer.status} IoT", list((headers | dict(answer.headers)).items()))
+            return [answer.body]
+        response = list(self._moto(environ, start_response))
+        if method != "GET":
+            self._access_changed()
+        return response
+
+    def _answer(self, method: str, path: str, environ: "WSGIEnvironment") -> Response | None:
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        active = query.get("setAsActive", ["false"])[0].lower() == "true"
+        match method, path:
+            case "POST", "/keys-and-certificate":
+                return json_response(self._registry.create_keys_and_certificate(active))
+            case "POST", "/certificates":
+                request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+                pem = str(request.get("certificateSigningRequest", ""))
+                return json_response(self._registry.create_certificate_from_csr(pem, active))
+            case "GET", "/endpoint":
+                return json_response({"endpointAddress": self._device_endpoint()})
+        if method != "GET" and _RULE_CHANGE.fullmatch(path):
+            raise ApiError(
+                "InvalidRequestException", "deploy rules with the template: it is what runs"
+            )
+        return None
+
+
+class PolicyProvider:
+    """AWS::IoT::Policy: moto's registry, refusing what the broker could not enforce exactly."""
+
+    resource_type = "AWS::IoT::Policy"
+    properties = frozenset({"PolicyName", "PolicyDocument", "Tags"})
+
+    def __init__(self, backend: Any, access_changed: Callable[[], None]) -> None:
+        self._backend = backend
+        self._access_changed = access_changed
+
+    def create(self, logical_id: str, name: str, properties: dict[str, Any]) -> Created:
+        """Register the policy under its name or CloudFormation's."""
+        del logical_id
+        policy_name = properties.get("PolicyName") or name
+        self._backend.create_policy(policy_name, _checked(properties))
+        return self._created(policy_name)
+
+    def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
+        """Replace the document; devices that are connected are held to the new one at once."""
+        if old.get("PolicyName") != new.get("PolicyName"):
+            raise DeploymentError("a policy's name can't be changed: deploy another policy")
+        # IoT keeps five versions and then refuses more; CloudFormation drops the oldest.
+        policy = self._backend.get_policy(physical_id)
+        policy.versions = policy.versions[-1:]
+        self._backend.create_policy_version(physical_id, _checked(new), set_as_default=True)
+        self._access_changed()
+        return self._created(physical_id)
+
+    def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
+        """Detach the policy from every certificate and remove it."""
+        del properties
+        for target, name in list(self._backend.principal_policies):
+            if name == physical_id:
+                self._backend.detach_policy(name, target)
+        self._backend.policies.pop(physical_id, None)
+        self._access_changed()
+
+    def _created(self, policy_name: str) -> Created:
+        arn = f"arn:aws:iot:{REGION}:{ACCOUNT_ID}:policy/{policy_name}"
+        return Created(policy_name, {"Arn": arn, "Id": policy_name})
+
+
+def _checked(properties: dict[str, Any]) -> str:
+    document = properties.get("PolicyDocument")
+    if not isinstance(document, str):
+        document = json.dumps(document or {})
+    try:
+        check_policy(document)
+    except PolicyError as error:
+        raise DeploymentError(str(error)) from None
+    return document
+
+
+def _api_spelling(action: Mapping[str, Any]) -> dict[str, Any]:
+    """An action in the API's spelling: the template's StreamName is the API's streamName."""
+    return {
+        name[0].lower() + name[1:]: _api_spelling(value) if isinstance(value, Mapping) else value
+        for name, value in action.items()
+    }

@@ -1,0 +1,1 @@
+"""IoT rules: their SQL, and what their actions do with a message."""
