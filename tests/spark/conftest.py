@@ -49,12 +49,13 @@ def spark(warehouse: Path) -> Iterator[SparkSession]:
     for name, value in conf.items():
         builder = builder.config(name, value)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in installation.environment().items():
-            patch.setenv(name, value)
         patch.setenv("TZ", ELSEWHERE)
-        patch.chdir(warehouse)
         time.tzset()
-        session = builder.getOrCreate()
+        with pytest.MonkeyPatch.context() as starting:
+            starting.chdir(warehouse)
+            for name, value in installation.environment().items():
+                starting.setenv(name, value)
+            session = builder.getOrCreate()
         yield session
         session.stop()
     time.tzset()

@@ -63,7 +63,7 @@ def test_the_home_for_spark_runs_java_without_the_module_that_it_may_lack(tmp_pa
 
 def test_a_machine_without_java_uses_the_packages_own(tmp_path: Path) -> None:
     java = find_java(tmp_path, NOWHERE)
-    assert java.version == 17
+    assert (java.version, java.can_archive_classes) == (17, False)
     launcher = java.home / "bin" / "java"
     assert 'version "17' in output_of(launcher, "--add-modules=jdk.incubator.vector", "-version")
 
@@ -96,7 +96,7 @@ mkdir "$ivy/jars" && echo jar > "$ivy/jars/one.jar" && echo >> {tmp_path}/calls"
     return tmp_path
 
 
-JAVA = Java(Path("/java"), Path("/java/bin/java"), 17)
+JAVA = Java(Path("/java"), Path("/java/bin/java"), 17, can_archive_classes=True)
 
 
 def find_jars(folder: Path) -> tuple[Path, ...]:
