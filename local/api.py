@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 REGION: Final = "us-east-1"
+# Key and secret of the only credentials: fixed, and no account's.
+ACCESS_KEY: Final = "testing"
 ACCOUNT_ID: Final = "123456789012"
 
 _log = logging.getLogger(__name__)

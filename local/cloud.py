@@ -27,7 +27,7 @@ from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.server import DomainDispatcherApplication, create_backend_app
 
-from local.api import ACCOUNT_ID, REGION, Api, Response, Route, json_response
+from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, Api, Response, Route, json_response
 from local.dashboards.dashboard import Dashboards, stored_data
 from local.deployment.account_resources import account_providers
 from local.deployment.cloudformation import CloudFormation
@@ -38,7 +38,7 @@ from local.functions.resources import FunctionProvider, LayerProvider
 from local.glue.glue import local_glue
 from local.glue.spark import cache_folder
 from local.intake.broker import BrokerError
-from local.intake.certificates import authority
+from local.intake.certificates import CertificateAuthority
 from local.intake.intake import Intake
 from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.intake.mosquitto import NoBroker
@@ -51,7 +51,6 @@ from local.rules.engine import RuleEngine
 from local.rules.resources import TopicRuleProvider
 from local.web_server import HOST, PortInUseError, WebServer, is_listening
 
-ACCESS_KEY: Final = "testing"
 _MAX_INVOCATIONS: Final = 32
 _PARENT_CHECK_SECONDS: Final = 1.0
 
@@ -101,7 +100,7 @@ class Cloud:
         )
         self._glue = local_glue(self._clients, self.endpoint, folder / "glue")
         self._rules = RuleEngine(self.streams, self._clients("s3"))
-        issuer = authority()
+        issuer = CertificateAuthority()
         registry = IotRegistry(issuer, iot_backend())
         self.intake = Intake(
             folder=folder / "intake",

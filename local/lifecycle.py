@@ -24,7 +24,7 @@ import boto3
 
 from devices.connection import Endpoint, parse_endpoint
 from devices.provisioning import provision_fleet
-from local.api import REGION
+from local.api import ACCESS_KEY, REGION
 from local.containers import NoContainersError, bridge_address, write_variables
 from local.functions.artifact import host_architecture
 from local.glue.java import JavaNotFoundError
@@ -206,8 +206,8 @@ class LocalCloud:
         """The environment in which AWS's tools and SDKs act on this cloud."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
             "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
@@ -278,8 +278,8 @@ class LocalCloud:
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=ACCESS_KEY,
         )
 
 

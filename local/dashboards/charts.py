@@ -113,10 +113,10 @@ def bar_chart_over_time(
     return _svg(label, frame, "".join(marks) + _bars(series, px, py, gap))
 
 
-def bar_chart(label: str, bars: Sequence[tuple[str, float]], frame: Frame | None = None) -> str:
+def bar_chart(label: str, bars: Sequence[tuple[str, float]]) -> str:
     """Horizontal bars, each with its name and its value written out."""
     longest = max((len(name) for name, _ in bars), default=0)
-    frame = frame or Frame(
+    frame = Frame(
         height=8 + _BAR * max(len(bars), 1),
         left=20 + round(6.4 * longest),
         right=70,

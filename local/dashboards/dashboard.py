@@ -51,10 +51,6 @@ class Dashboards:
         """The pages: the first dashboard under the path itself, each under its name."""
         return [Route("GET", re.compile(rf"{PATH}(?:/(?P<name>[^/]+))?/?"), self._show)]
 
-    def urls(self, endpoint: str) -> dict[str, str]:
-        """Where each deployed dashboard is shown."""
-        return {name: f"{endpoint}{PATH}/{quote(name)}" for name in self._names()}
-
     def _names(self) -> list[str]:
         pages = self._cloudwatch.get_paginator("list_dashboards").paginate()
         names = [e["DashboardName"] for answer in pages for e in answer["DashboardEntries"]]

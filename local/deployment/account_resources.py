@@ -5,54 +5,18 @@ the call it belongs to is refused, since the calls' own shapes are what properti
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from local.deployment.buckets import BucketPolicyProvider, BucketProvider
 from local.deployment.provider import (
+    ApiResource,
+    Clients,
     Created,
-    ReplacementNeeded,
+    Properties,
     ResourceProvider,
     shaped,
+    without,
 )
-
-# A boto3 client of the local cloud, by the service's name.
-Clients = Callable[[str], Any]
-
-Properties = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ApiResource:
-    """A resource type whose resources are made by a call, changed by one, and deleted by one.
-
-    `put` makes or changes the resource under a name and says what came of it; where AWS replaces a
-    resource on update, `replaced` is true, and where some properties only can't change in place,
-    `fixed` names them.
-    """
-
-    resource_type: str
-    properties: frozenset[str]
-    put: Callable[[str, Properties], Created]
-    remove: Callable[[str, Properties], object]
-    fixed: frozenset[str] = frozenset()
-    replaced: bool = False
-    change: Callable[[str, Properties], Created] | None = None
-
-    def create(self, logical_id: str, name: str, properties: Properties) -> Created:
-        """Make the resource."""
-        return self.put(name, properties)
-
-    def update(self, physical_id: str, old: Properties, new: Properties) -> Created:
-        """Change it in place, or ask for its replacement."""
-        if self.replaced or any(old.get(name) != new.get(name) for name in self.fixed):
-            raise ReplacementNeeded
-        return (self.change or self.put)(physical_id, new)
-
-    def delete(self, physical_id: str, properties: Properties) -> None:
-        """Remove it."""
-        self.remove(physical_id, properties)
 
 
 def account_providers(clients: Clients) -> list[ResourceProvider]:
@@ -65,16 +29,6 @@ def account_providers(clients: Clients) -> list[ResourceProvider]:
         _work_group(clients("athena")),
         _named_query(clients("athena")),
     ]
-
-
-def without(properties: Properties, *names: str) -> Properties:
-    """`properties` but for those of these names."""
-    return {name: value for name, value in properties.items() if name not in names}
-
-
-def tags_of(properties: Mapping[str, Any]) -> dict[str, str]:
-    """The resource's tags as a map, from the list that most types have."""
-    return {str(tag["Key"]): str(tag["Value"]) for tag in properties.get("Tags") or ()}
 
 
 def _role(iam: Any) -> ApiResource:

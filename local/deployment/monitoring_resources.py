@@ -7,8 +7,17 @@ import json
 from typing import Any
 
 from local.api import ACCOUNT_ID, REGION
-from local.deployment.account_resources import ApiResource, Clients, Properties, tags_of, without
-from local.deployment.provider import Created, DeploymentError, ResourceProvider, shaped
+from local.deployment.provider import (
+    ApiResource,
+    Clients,
+    Created,
+    DeploymentError,
+    Properties,
+    ResourceProvider,
+    shaped,
+    tags_of,
+    without,
+)
 
 
 def monitoring_providers(clients: Clients) -> list[ResourceProvider]:

@@ -5,11 +5,16 @@ deployed. Guarantee: a property that the provider does not name is refused at de
 name, so that nothing of a template is silently ignored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from botocore.model import ListShape, MapShape, Shape, StructureShape
+
+# A boto3 client of the local cloud, by the service's name.
+Clients = Callable[[str], Any]
+
+Properties = dict[str, Any]
 
 
 class DeploymentError(Exception):
@@ -52,6 +57,48 @@ class ResourceProvider(Protocol):
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
         """Remove the resource; one that is gone already is no error."""
+
+
+@dataclass(frozen=True)
+class ApiResource:
+    """A resource type whose resources are made by a call, changed by one, and deleted by one.
+
+    `put` makes or changes the resource under a name and says what came of it; where AWS replaces a
+    resource on update, `replaced` is true, and where some properties only can't change in place,
+    `fixed` names them.
+    """
+
+    resource_type: str
+    properties: frozenset[str]
+    put: Callable[[str, Properties], Created]
+    remove: Callable[[str, Properties], object]
+    fixed: frozenset[str] = frozenset()
+    replaced: bool = False
+    change: Callable[[str, Properties], Created] | None = None
+
+    def create(self, logical_id: str, name: str, properties: Properties) -> Created:
+        """Make the resource."""
+        return self.put(name, properties)
+
+    def update(self, physical_id: str, old: Properties, new: Properties) -> Created:
+        """Change it in place, or ask for its replacement."""
+        if self.replaced or any(old.get(name) != new.get(name) for name in self.fixed):
+            raise ReplacementNeeded
+        return (self.change or self.put)(physical_id, new)
+
+    def delete(self, physical_id: str, properties: Properties) -> None:
+        """Remove it."""
+        self.remove(physical_id, properties)
+
+
+def without(properties: Properties, *names: str) -> Properties:
+    """`properties` but for those of these names."""
+    return {name: value for name, value in properties.items() if name not in names}
+
+
+def tags_of(properties: Mapping[str, Any]) -> dict[str, str]:
+    """The resource's tags as a map, from the list that most types have."""
+    return {str(tag["Key"]): str(tag["Value"]) for tag in properties.get("Tags") or ()}
 
 
 def shaped(client: Any, operation: str, properties: Mapping[str, Any]) -> dict[str, Any]:

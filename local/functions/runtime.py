@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from local.api import ACCOUNT_ID, REGION, ApiError
+from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, ApiError
 from local.functions.artifact import (
     Artifact,
     UnsupportedFunctionError,
@@ -265,7 +265,7 @@ class FunctionRuntime:
         timeout = function.timeout_seconds
 
         def event() -> Event:
-            deadline_ms = round((time.time() + timeout) * 1000)
+            deadline_ms = int((time.time() + timeout) * 1000)
             return Event(request_id, payload, deadline_ms, function.arn)
 
         answer = process.invoke(event, timeout)
@@ -325,9 +325,9 @@ def function_environment(function: FunctionDescription, endpoint_url: str) -> di
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.runtime}",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_SESSION_TOKEN": "testing",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        "AWS_SESSION_TOKEN": ACCESS_KEY,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     if function.log_format == "JSON":

@@ -40,8 +40,8 @@ class Issued:
 class CertificateAuthority:
     """Signs for devices and for the broker, and says which certificates may not connect."""
 
-    def __init__(self, now: datetime) -> None:
-        self._now = now
+    def __init__(self) -> None:
+        self._now = datetime.now(UTC)
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("iot-telemetry-lake local authority")
         self._lists = 0
@@ -163,11 +163,6 @@ def write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.chmod(0o600)
     path.write_text(text)
-
-
-def authority(now: datetime | None = None) -> CertificateAuthority:
-    """A new authority, valid from a day before `now` (else the clock)."""
-    return CertificateAuthority(now or datetime.now(UTC))
 
 
 def _name(text: str) -> x509.Name:

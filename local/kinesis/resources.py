@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resou
 
 from typing import Any
 
-from local.deployment.provider import Created, DeploymentError, ReplacementNeeded
+from local.deployment.provider import Created, DeploymentError, ReplacementNeeded, tags_of
 from local.kinesis.streams import Streams
 
 
@@ -82,10 +82,9 @@ class StreamProvider:
             self._streams.start_stream_encryption(StreamName=name, **encryption)
         else:
             self._streams.stop_stream_encryption(StreamName=name)
-        tags = {str(tag["Key"]): str(tag["Value"]) for tag in properties.get("Tags") or ()}
         known = [tag["Key"] for tag in self._streams.list_tags_for_stream(StreamName=name)["Tags"]]
         self._streams.remove_tags_from_stream(StreamName=name, TagKeys=known)
-        self._streams.add_tags_to_stream(StreamName=name, Tags=tags)
+        self._streams.add_tags_to_stream(StreamName=name, Tags=tags_of(properties))
 
     def _summary(self, name: str) -> dict[str, Any]:
         summary: dict[str, Any] = self._streams.describe_stream_summary(StreamName=name)[

@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Operations.html
 """
 
 import re
+import secrets
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,8 +13,7 @@ from typing import Any, Final
 
 from local.api import ACCOUNT_ID, ApiError
 from local.kinesis.shard import Shard
-from local.kinesis.shard_filter import filtered
-from local.kinesis.stream import ON_DEMAND_SHARDS, Stream
+from local.kinesis.stream import ON_DEMAND_SHARDS, Stream, filtered
 
 MAX_LISTED_SHARDS: Final = 1000
 MAX_SCALINGS_A_DAY: Final = 10
@@ -24,9 +24,8 @@ _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 class StreamSettings:
     """The operations that create, describe, change and delete streams."""
 
-    def __init__(self, now_ms: Callable[[], int], entropy: Callable[[], int]) -> None:
+    def __init__(self, now_ms: Callable[[], int]) -> None:
         self.now_ms = now_ms
-        self._entropy = entropy
         self._streams: dict[str, Stream] = {}
         self._lock = threading.RLock()
 
@@ -91,7 +90,7 @@ class StreamSettings:
                     "ResourceInUseException",
                     f"Stream {name} under account {ACCOUNT_ID} already exists.",
                 )
-            stream = Stream(name, self.now_ms(), self._entropy(), on_demand)
+            stream = Stream(name, self.now_ms(), secrets.randbits(48), on_demand)
             stream.add_uniform_shards(ON_DEMAND_SHARDS if on_demand else int(count or 0))
             stream.tags.update(request.get("Tags") or {})
             if request.get("MaxRecordSizeInKiB") is not None:
@@ -245,12 +244,6 @@ class StreamSettings:
             "CurrentShardCount": count,
             "TargetShardCount": target,
         }
-
-    def scale_on_demand(self, name: str, count: int) -> None:
-        """What AWS does by itself to an on-demand stream under load: `count` uniform shards."""
-        stream = self._stream({"StreamName": name})
-        with stream.lock:
-            stream.scale(count, self.now_ms())
 
     def update_stream_mode(self, **request: Any) -> dict[str, Any]:
         """UpdateStreamMode: between provisioned and on-demand; the shards stay as they are."""

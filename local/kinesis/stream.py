@@ -9,7 +9,9 @@ https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-resharding
 import threading
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from local.api import ACCOUNT_ID, REGION, ApiError
@@ -163,3 +165,47 @@ def hash_key_range(shard: Shard) -> dict[str, str]:
         "StartingHashKey": str(shard.first_hash_key),
         "EndingHashKey": str(shard.last_hash_key),
     }
+
+
+def filtered(
+    stream: Stream, shards: list[Shard], wanted: dict[str, Any], now_ms: int
+) -> Iterable[Shard]:
+    """Those of `shards` that a ShardFilter of ListShards means; ApiError if it is none.
+
+    https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ShardFilter.html
+    """
+    kind = wanted.get("Type", "FROM_TRIM_HORIZON")
+    horizon_ms = now_ms - stream.retention_hours * 3_600_000
+    match kind:
+        case "AFTER_SHARD_ID":
+            after = stream.shard(wanted.get("ShardId")).index
+            return (shard for shard in shards if shard.index > after)
+        case "AT_LATEST":
+            return (shard for shard in shards if shard.is_open)
+        case "FROM_TRIM_HORIZON":
+            return shards
+        case "AT_TRIM_HORIZON":
+            # Shards had to exist at the horizon, unless the stream is younger than that.
+            at_ms = max(horizon_ms, stream.created_ms)
+            return (shard for shard in shards if _was_open(shard, at_ms))
+        case "AT_TIMESTAMP":
+            at_ms = epoch_ms(wanted.get("Timestamp"), f"ShardFilter {kind}")
+            return (shard for shard in shards if _was_open(shard, at_ms))
+        case "FROM_TIMESTAMP":
+            at_ms = epoch_ms(wanted.get("Timestamp"), f"ShardFilter {kind}")
+            return (s for s in shards if s.closed_ms is None or s.closed_ms >= at_ms)
+        case _:
+            raise ApiError("InvalidArgumentException", f"ShardFilter has no Type {kind}")
+
+
+def _was_open(shard: Shard, at_ms: int) -> bool:
+    return shard.created_ms <= at_ms and (shard.closed_ms is None or shard.closed_ms > at_ms)
+
+
+def epoch_ms(timestamp: object, what: str) -> int:
+    """A request's Timestamp as epoch milliseconds; ApiError saying that `what` needs one."""
+    if isinstance(timestamp, datetime):
+        return round(timestamp.timestamp() * 1000)
+    if isinstance(timestamp, (int, float)):
+        return round(timestamp * 1000)
+    raise ApiError("InvalidArgumentException", f"{what} needs a Timestamp")

@@ -11,8 +11,6 @@ either. https://docs.aws.amazon.com/kinesis/latest/APIReference/
 import base64
 import hashlib
 import re
-import secrets
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,7 +19,7 @@ from typing import Any, Final
 from local.api import ACCOUNT_ID, ApiError, Operation, decode_blob
 from local.kinesis.settings import StreamSettings
 from local.kinesis.shard import MAX_HASH_KEY, Shard, StoredRecord
-from local.kinesis.stream import Stream, hash_key_range
+from local.kinesis.stream import Stream, epoch_ms, hash_key_range
 
 ITERATOR_LIFE_MS: Final = 300_000
 MAX_GET_RECORDS: Final = 10_000
@@ -38,20 +36,12 @@ _SEQUENCE_NUMBER = re.compile(r"0|[1-9]\d{0,128}")
 class Streams(StreamSettings):
     """All streams of the local cloud.
 
-    `now_ms` gives epoch milliseconds; `entropy` the random part of a stream's sequence numbers.
+    `now_ms` gives epoch milliseconds.
     """
 
-    def __init__(
-        self,
-        now_ms: Callable[[], int],
-        *,
-        throttling: bool = False,
-        entropy: Callable[[], int] = lambda: secrets.randbits(48),
-    ) -> None:
-        super().__init__(now_ms, entropy)
+    def __init__(self, now_ms: Callable[[], int], *, throttling: bool = False) -> None:
+        super().__init__(now_ms)
         self.throttling = throttling
-        self._arrival = threading.Condition()
-        self._arrivals = 0
 
     def operations(self) -> dict[str, Operation]:
         """The JSON API, by `X-Amz-Target`."""
@@ -81,7 +71,6 @@ class Streams(StreamSettings):
             result = self._store(stream, record, self.now_ms())
         if "ErrorCode" in result:
             raise ApiError(result["ErrorCode"], result["ErrorMessage"])
-        self._tell_readers()
         return {**result, **_encryption(stream)}
 
     def put_records(self, **request: Any) -> dict[str, Any]:
@@ -103,7 +92,6 @@ class Streams(StreamSettings):
         with stream.lock:
             now_ms = self.now_ms()
             results = [self._store(stream, record, now_ms) for record in records]
-        self._tell_readers()
         failed = sum("ErrorCode" in result for result in results)
         return {"FailedRecordCount": failed, "Records": results, **_encryption(stream)}
 
@@ -141,7 +129,7 @@ class Streams(StreamSettings):
             case "LATEST":
                 return shard.end
             case "AT_TIMESTAMP":
-                timestamp_ms = _milliseconds(request.get("Timestamp"))
+                timestamp_ms = epoch_ms(request.get("Timestamp"), "AT_TIMESTAMP")
                 if timestamp_ms > self.now_ms():
                     raise ApiError(
                         "InvalidArgumentException",
@@ -254,15 +242,6 @@ class Streams(StreamSettings):
 
     # ------------------------------------------------------------------------------ in process
 
-    def wait_for_records(self, after: int, timeout_seconds: float) -> int:
-        """Wait until a put later than number `after`, or for the timeout; the newest put's number.
-
-        What pollers do between reads: they never miss a put that came while they were busy.
-        """
-        with self._arrival:
-            self._arrival.wait_for(lambda: self._arrivals > after, timeout_seconds)
-            return self._arrivals
-
     def take_metrics(self) -> list[tuple[str, str, float, str]]:
         """What AWS/Kinesis metrics count, since the last call: (stream, metric, value, unit)."""
         taken = []
@@ -273,11 +252,6 @@ class Streams(StreamSettings):
                 unit = "Bytes" if name.endswith("Bytes") else "Count"
                 taken.append((stream.name, name, float(value), unit))
         return taken
-
-    def _tell_readers(self) -> None:
-        with self._arrival:
-            self._arrivals += 1
-            self._arrival.notify_all()
 
 
 class _Put:
@@ -364,11 +338,3 @@ def _rate_exceeded(stream: Stream, shard: Shard) -> str:
 
 def _datetime(epoch_ms: int) -> datetime:
     return datetime.fromtimestamp(epoch_ms / 1000, UTC)
-
-
-def _milliseconds(value: object) -> int:
-    if isinstance(value, datetime):
-        return round(value.timestamp() * 1000)
-    if isinstance(value, (int, float)):
-        return round(value * 1000)
-    raise ApiError("InvalidArgumentException", "AT_TIMESTAMP needs a Timestamp")

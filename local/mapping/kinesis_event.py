@@ -72,9 +72,7 @@ def event_payload(records: Iterable[EventRecord]) -> bytes:
     return _OPENING + b",".join(record.encoded for record in records) + _CLOSING
 
 
-def cut_batch(
-    records: Sequence[EventRecord], batch_size: int, max_bytes: int = MAX_PAYLOAD_BYTES
-) -> tuple[int, bool]:
+def cut_batch(records: Sequence[EventRecord], batch_size: int) -> tuple[int, bool]:
     """How many of `records`, from the first, make the next batch, and whether nothing more fits in.
 
     0 and True: the first record alone is larger than an event may be.
@@ -82,6 +80,6 @@ def cut_batch(
     size = len(_OPENING) + len(_CLOSING) - 1
     for count, record in enumerate(records):
         size += len(record.encoded) + 1
-        if count == batch_size or size > max_bytes:
+        if count == batch_size or size > MAX_PAYLOAD_BYTES:
             return count, True
     return len(records), len(records) == batch_size

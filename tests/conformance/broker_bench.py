@@ -20,7 +20,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from devices.provisioning import DeviceCredentials, provision_fleet
 from local.api import ACCOUNT_ID, REGION
 from local.glue.spark import cache_folder
-from local.intake.certificates import authority
+from local.intake.certificates import CertificateAuthority
 from local.intake.intake import Intake
 from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.rules.engine import RuleEngine
@@ -249,7 +249,7 @@ class Bench:
 @contextmanager
 def running_bench(folder: Path) -> Iterator[Bench]:
     """Start broker, bridge and API on free ports of the loopback; stop them all."""
-    issuer = authority()
+    issuer = CertificateAuthority()
     stream = Stream()
     stream.gate.set()
     engine = RuleEngine(stream, None)

@@ -15,7 +15,7 @@ import pytest
 from devices.fleet import Endpoint, FleetConfig, Shares, run_fleet
 from devices.messages import plan_fleet
 from devices.provisioning import DeviceCredentials
-from local.intake.certificates import authority, write_private
+from local.intake.certificates import CertificateAuthority, write_private
 from local.rules.engine import Inbound
 from tests.conformance.broker_bench import (
     COMMANDED_POLICY,
@@ -50,7 +50,7 @@ def test_a_device_without_a_certificate_cannot_connect(bench: Bench) -> None:
 
 
 def test_a_certificate_of_another_authority_cannot_connect(bench: Bench, tmp_path: Path) -> None:
-    stranger = authority().issue_device()
+    stranger = CertificateAuthority().issue_device()
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
     write_private(certificate, stranger.certificate_pem)
     write_private(key, stranger.private_key_pem)

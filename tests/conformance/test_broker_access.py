@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from local.deployment.provider import DeploymentError
-from local.intake.certificates import CertificateAuthority, authority
+from local.intake.certificates import CertificateAuthority
 from local.intake.device_access import (
     Access,
     PolicyError,
@@ -30,7 +30,7 @@ THING = "${iot:Connection.Thing.ThingName}"
 
 @pytest.fixture(scope="module")
 def issuer() -> CertificateAuthority:
-    return authority()
+    return CertificateAuthority()
 
 
 def registration(

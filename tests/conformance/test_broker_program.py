@@ -10,13 +10,13 @@ import pytest
 from local.glue.spark import cache_folder
 from local.intake import mosquitto
 from local.intake.broker import Broker, BrokerError
-from local.intake.certificates import authority
+from local.intake.certificates import CertificateAuthority
 from local.intake.mosquitto import NoBroker, find_broker
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Broker:
-    return Broker(find_broker(cache_folder()), tmp_path, authority())
+    return Broker(find_broker(cache_folder()), tmp_path, CertificateAuthority())
 
 
 def test_says_in_one_line_what_to_install_where_there_is_no_broker_and_no_apt(
@@ -71,7 +71,7 @@ def test_a_port_in_use_is_said_in_the_brokers_own_words(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        broker = Broker(find_broker(cache_folder()), tmp_path, authority(), port)
+        broker = Broker(find_broker(cache_folder()), tmp_path, CertificateAuthority(), port)
         broker.prepare()
         with pytest.raises(BrokerError, match="Address already in use"):
             broker.start()
@@ -95,7 +95,7 @@ def test_a_broker_that_a_killed_local_cloud_left_behind_is_ended(broker: Broker)
     process = broker._process
     assert process is not None
     try:
-        heir = Broker(find_broker(cache_folder()), broker.files.folder, authority())
+        heir = Broker(find_broker(cache_folder()), broker.files.folder, CertificateAuthority())
         heir.prepare()
         assert process.wait(20) == 0
     finally:

@@ -182,10 +182,3 @@ def test_says_so_when_nothing_is_deployed_and_refuses_unknown_names() -> None:
     assert "No dashboard is deployed" in show(dashboards, "/_local/dashboards")
     with pytest.raises(ApiError, match="there is no dashboard x"):
         show(dashboards, "/_local/dashboards/x")
-
-
-def test_urls_are_local() -> None:
-    dashboards = Dashboards(FakeCloudWatch({"lake-pipeline": "{}"}), list)
-    assert dashboards.urls("http://localhost:4566") == {
-        "lake-pipeline": "http://localhost:4566/_local/dashboards/lake-pipeline"
-    }
