@@ -20,12 +20,11 @@ from local.deployment.provider import (
 
 
 def account_providers(clients: Clients) -> list[ResourceProvider]:
-    """Buckets, roles, permissions and what Athena keeps."""
+    """Buckets, roles and what Athena keeps."""
     return [
         BucketProvider(clients("s3")),
         BucketPolicyProvider(clients("s3")),
         _role(clients("iam")),
-        _permission(clients("lambda")),
         _work_group(clients("athena")),
         _named_query(clients("athena")),
     ]
@@ -78,19 +77,6 @@ def _role(iam: Any) -> ApiResource:
     return ApiResource(
         "AWS::IAM::Role", known, create, delete, frozenset({"RoleName", "Path"}), change=change
     )
-
-
-def _permission(client: Any) -> ApiResource:
-    known = frozenset({"Action", "FunctionName", "Principal", "SourceArn", "SourceAccount"})
-
-    def create(name: str, properties: Properties) -> Created:
-        client.add_permission(StatementId=name, **shaped(client, "AddPermission", properties))
-        return Created(name)
-
-    def delete(name: str, properties: Properties) -> None:
-        client.remove_permission(FunctionName=properties["FunctionName"], StatementId=name)
-
-    return ApiResource("AWS::Lambda::Permission", known, create, delete, replaced=True)
 
 
 def _work_group(athena: Any) -> ApiResource:

@@ -21,9 +21,9 @@ from local.functions.deployed import DeployedFunctions
 _CONFIGURATION: Final = frozenset(
     {"Description", "Environment", "Handler", "Layers", "MemorySize", "Role", "Runtime", "Timeout"}
 )
-# Settings that change nothing that could be observed here: tracing goes nowhere, names and tags are
-# for people, /tmp has the machine's size.
-_WITHOUT_EFFECT: Final = frozenset({"EphemeralStorage", "KmsKeyArn", "Tags", "TracingConfig"})
+# Settings that change nothing that could be observed here: tracing goes nowhere, and tags are for
+# people.
+_WITHOUT_EFFECT: Final = frozenset({"Tags", "TracingConfig"})
 
 
 class FunctionProvider:
@@ -133,7 +133,6 @@ class LayerProvider:
             "Content",
             "Description",
             "LayerName",
-            "LicenseInfo",
         }
     )
 

@@ -34,7 +34,6 @@ PROPERTIES = frozenset(
         "RecrawlPolicy",
         "SchemaChangePolicy",
         "Configuration",
-        "CrawlerSecurityConfiguration",
         "Tags",
     )
 )

@@ -6,10 +6,17 @@ the deployment.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from local.api import ApiError
-from local.deployment.provider import Created, DeploymentError, ResourceProvider
+from local.deployment.provider import (
+    Created,
+    DeploymentError,
+    ResourceProvider,
+    shaped,
+    without,
+)
 from local.glue.crawler import PROPERTIES as CRAWLER_PROPERTIES
 from local.glue.crawler import settings_of
 from local.glue.definitions import Definitions
@@ -29,9 +36,6 @@ _JOB_PROPERTIES = frozenset(
         "WorkerType",
         "Timeout",
         "Tags",
-        "ExecutionClass",
-        "SecurityConfiguration",
-        "JobMode",
         "JobRunQueuingEnabled",
     )
 )
@@ -66,10 +70,10 @@ def providers(definitions: Definitions, catalogue: Any) -> list[ResourceProvider
     return [
         _Database(catalogue),
         _Table(catalogue),
-        _Defined("Crawler", CRAWLER_PROPERTIES, definitions, _check_crawler),
-        _Defined("Job", _JOB_PROPERTIES, definitions, _check_job),
-        _Defined("Trigger", _TRIGGER_PROPERTIES, definitions, _check_trigger),
-        _Defined("Workflow", _WORKFLOW_PROPERTIES, definitions, _check_workflow),
+        _Defined("Crawler", CRAWLER_PROPERTIES, definitions, partial(_crawler, catalogue)),
+        _Defined("Job", _JOB_PROPERTIES, definitions, partial(_job, catalogue)),
+        _Defined("Trigger", _TRIGGER_PROPERTIES, definitions, partial(_trigger, catalogue)),
+        _Defined("Workflow", _WORKFLOW_PROPERTIES, definitions, partial(_workflow, catalogue)),
     ]
 
 
@@ -121,14 +125,19 @@ class _Database:
         name = properties.get("DatabaseName") or properties["DatabaseInput"].get("Name", name)
         database = {**properties["DatabaseInput"], "Name": name}
         try:
-            self._catalogue.create_database(DatabaseInput=database)
+            self._catalogue.create_database(
+                **shaped(self._catalogue, "CreateDatabase", {"DatabaseInput": database})
+            )
         except self._catalogue.exceptions.AlreadyExistsException as error:
             raise DeploymentError(f"database {name} exists already") from error
         return Created(name)
 
     def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
-        database = {**new["DatabaseInput"], "Name": physical_id}
-        self._catalogue.update_database(Name=physical_id, DatabaseInput=database)
+        request = {
+            "Name": physical_id,
+            "DatabaseInput": new["DatabaseInput"] | {"Name": physical_id},
+        }
+        self._catalogue.update_database(**shaped(self._catalogue, "UpdateDatabase", request))
         return Created(physical_id)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
@@ -148,18 +157,14 @@ class _Table:
     def create(self, logical_id: str, name: str, properties: dict[str, Any]) -> Created:
         table = {"Name": name, **properties["TableInput"]}
         try:
-            self._catalogue.create_table(
-                DatabaseName=properties["DatabaseName"], TableInput=_typed_table(table)
-            )
+            self._catalogue.create_table(**self._request("CreateTable", properties, table))
         except self._catalogue.exceptions.AlreadyExistsException as error:
             raise DeploymentError(f"table {table['Name']} exists already") from error
         return Created(table["Name"])
 
     def update(self, physical_id: str, old: dict[str, Any], new: dict[str, Any]) -> Created:
         table = {**new["TableInput"], "Name": physical_id}
-        self._catalogue.update_table(
-            DatabaseName=new["DatabaseName"], TableInput=_typed_table(table)
-        )
+        self._catalogue.update_table(**self._request("UpdateTable", new, table))
         return Created(physical_id)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
@@ -168,69 +173,44 @@ class _Table:
         except self._catalogue.exceptions.EntityNotFoundException:
             return
 
-
-def _typed_table(table: dict[str, Any]) -> dict[str, Any]:
-    """CloudFormation's loose values as the Glue API's types."""
-    typed = dict(table)
-    if "Retention" in typed:
-        typed["Retention"] = int(typed["Retention"])
-    if "Parameters" in typed:
-        typed["Parameters"] = _strings(typed["Parameters"])
-    if "StorageDescriptor" in typed:
-        storage = dict(typed["StorageDescriptor"])
-        for name in ("Compressed", "StoredAsSubDirectories"):
-            if name in storage:
-                storage[name] = _is_true(storage[name])
-        if "NumberOfBuckets" in storage:
-            storage["NumberOfBuckets"] = int(storage["NumberOfBuckets"])
-        typed["StorageDescriptor"] = storage
-    return typed
+    def _request(
+        self, operation: str, properties: dict[str, Any], table: dict[str, Any]
+    ) -> dict[str, Any]:
+        request = {"DatabaseName": properties["DatabaseName"], "TableInput": table}
+        return shaped(self._catalogue, operation, request)
 
 
-def _check_crawler(properties: dict[str, Any]) -> dict[str, Any]:
+def _crawler(client: Any, properties: dict[str, Any]) -> dict[str, Any]:
     settings_of(properties)
-    return _without_tags(properties)
+    return shaped(client, "CreateCrawler", without(properties, "Tags"))
 
 
-def _check_job(properties: dict[str, Any]) -> dict[str, Any]:
-    command = properties["Command"]
-    if command.get("Name") != "glueetl":
-        raise DeploymentError(f"job Command.Name {command.get('Name')}: only glueetl is emulated")
-    if _is_true(properties.get("JobRunQueuingEnabled", False)):
+def _job(client: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    job = shaped(client, "CreateJob", without(properties, "Tags"))
+    if (name := job["Command"].get("Name")) != "glueetl":
+        raise DeploymentError(f"job Command.Name {name}: only glueetl is emulated")
+    if job.get("JobRunQueuingEnabled"):
         raise DeploymentError("JobRunQueuingEnabled is not emulated")
-    job = _without_tags(properties)
-    job["Command"] = _strings(command)
-    for name in ("MaxRetries", "NumberOfWorkers", "Timeout"):
-        if name in job:
-            job[name] = int(job[name])
-    if "ExecutionProperty" in job:
-        job["ExecutionProperty"] = {
-            "MaxConcurrentRuns": int(job["ExecutionProperty"]["MaxConcurrentRuns"])
-        }
-    for name in ("DefaultArguments", "NonOverridableArguments"):
-        if name in job:
-            job[name] = _strings(job[name])
     return job
 
 
-def _check_trigger(properties: dict[str, Any]) -> dict[str, Any]:
-    kind = properties["Type"]
+def _trigger(client: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    trigger = shaped(client, "CreateTrigger", without(properties, "Tags"))
+    kind = trigger["Type"]
     if kind not in ("SCHEDULED", "CONDITIONAL", "ON_DEMAND"):
         raise DeploymentError(f"trigger type {kind} is not emulated")
-    starts = _is_true(properties.get("StartOnCreation", False))
+    starts = trigger.pop("StartOnCreation", False)
     if kind == "ON_DEMAND" and starts:
         raise ApiError("InvalidInputException", "StartOnCreation is not for ON_DEMAND triggers")
     if kind == "CONDITIONAL":
-        if "WorkflowName" not in properties:
+        if "WorkflowName" not in trigger:
             raise DeploymentError("a CONDITIONAL trigger outside a workflow is not emulated")
-        _check_predicate(properties["Predicate"])
-    for action in properties["Actions"]:
+        _check_predicate(trigger["Predicate"])
+    for action in trigger["Actions"]:
         if set(action) - {"JobName", "CrawlerName", "Arguments"}:
             raise DeploymentError(
                 f"trigger action {action}: only its name and Arguments are emulated"
             )
-    trigger = _without_tags(properties)
-    trigger.pop("StartOnCreation", None)
     trigger["State"] = "ACTIVATED" if starts else "CREATED"
     return trigger
 
@@ -251,23 +231,5 @@ def _check_predicate(predicate: Mapping[str, Any]) -> None:
             raise ApiError("InvalidInputException", f"a trigger can't listen for state {state}")
 
 
-def _check_workflow(properties: dict[str, Any]) -> dict[str, Any]:
-    workflow = _without_tags(properties)
-    if "MaxConcurrentRuns" in workflow:
-        workflow["MaxConcurrentRuns"] = int(workflow["MaxConcurrentRuns"])
-    return workflow
-
-
-def _without_tags(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in properties.items() if name != "Tags"}
-
-
-def _strings(values: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: ("true" if value else "false") if isinstance(value, bool) else str(value)
-        for name, value in values.items()
-    }
-
-
-def _is_true(value: object) -> bool:
-    return value is True or str(value).lower() == "true"
+def _workflow(client: Any, properties: dict[str, Any]) -> dict[str, Any]:
+    return shaped(client, "CreateWorkflow", without(properties, "Tags"))
