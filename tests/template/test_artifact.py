@@ -61,9 +61,7 @@ class Artifact:
 def artifact(request: pytest.FixtureRequest) -> Artifact:
     found = Artifact(ROOT / request.param)
     for part in found.parts:
-        assert part.is_dir(), (
-            f"{part.relative_to(ROOT)} is missing: run `make build`"
-        )
+        assert part.is_dir(), f"{part.relative_to(ROOT)} is missing: run `make build`"
     return found
 
 
