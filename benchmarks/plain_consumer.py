@@ -128,7 +128,7 @@ def checked(reading: object, arrival: float) -> tuple[dict[str, Any], list[str]]
 
 
 def epoch_seconds(value: object, flags: list[str]) -> float:
-    """Epoch seconds of an ISO 8601 text (UTC assumed) or of epoch seconds or milliseconds."""
+    """Epoch seconds of an ISO 8601 text (UTC assumed) or of a number whose size says its unit."""
     if isinstance(value, str):
         at = datetime.fromisoformat(value)
         if at.tzinfo is None:
@@ -137,7 +137,9 @@ def epoch_seconds(value: object, flags: list[str]) -> float:
         return at.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadReadingError("timestamp invalid")
-    return value / 1000 if value > 1e11 else float(value)
+    if value < 10**11:
+        return float(value)
+    return value / 1_000 if value < 10**14 else value / 1_000_000
 
 
 def _check_bounds(values: dict[str, Any], flags: list[str]) -> None:

@@ -5,9 +5,11 @@ one pydantic model for the reading, rejects collected with the error's type, one
 object per batch and one for its rejects. Everything that pydantic can do in its core is left to
 it: aliases, number bounds, the three forms of time, base64, JSON in and out.
 
-It validates what the contract does for these records and keeps what the raw zone does: identity
-against the topic, values out of bounds nulled and named, doubts about the time flagged, an event
-id, the verbatim payload. It takes no arrays apart and knows no limits of depth.
+It validates what the contract does for these records and keeps what the raw zone does: a limit of
+size, times in seconds, milliseconds and microseconds, identity against the topic, values out of
+bounds or of another type nulled and named, doubts about the time flagged, unknown numbers apart
+from other unknown values, an event id, the verbatim payload. It takes no arrays apart and does not
+notice a device id that is given twice, differently.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     Json,
@@ -50,12 +53,22 @@ GZIP_LEVEL = 6
 
 
 FAR = timedelta(hours=1)
+MOST_BYTES = 1024 * 1024
 OUT_OF_BOUNDS = ("greater_than_equal", "less_than_equal")
 
 
 def _flag(info: ValidationInfo, flag: str) -> None:
     flags: list[str] = info.context  # type: ignore[assignment]
     flags.append(flag)
+
+
+def _with_unit(value: Any) -> Any:
+    """Epoch seconds of a number whose size says its unit; text is left to pydantic."""
+    if type(value) is int or type(value) is float:
+        if value < 10**11:
+            return value
+        return value / 1_000 if value < 10**14 else value / 1_000_000
+    return value
 
 
 def _placed_in_time(at: datetime, info: ValidationInfo) -> datetime:
@@ -79,11 +92,12 @@ def _null_if_odd(value: Any, inner: ValidatorFunctionWrapHandler, info: Validati
 
 
 DeviceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@+-]{1,128}$")]
-EventTime = Annotated[datetime, AfterValidator(_placed_in_time)]
+EventTime = Annotated[datetime, BeforeValidator(_with_unit), AfterValidator(_placed_in_time)]
 LENIENT = WrapValidator(_null_if_odd)
-Angle = Annotated[float | None, Field(ge=-180, le=180), LENIENT]
-Positive = Annotated[float | None, Field(ge=0, le=1_000_000), LENIENT]
-Percent = Annotated[float | None, Field(ge=0, le=100), LENIENT]
+# Strict, since a boolean is no number; `float` still takes whole ones.
+Number = Annotated[float, Field(strict=True)]
+Positive = Annotated[Number | None, Field(ge=0, le=1_000_000), LENIENT]
+Percent = Annotated[Number | None, Field(ge=0, le=100), LENIENT]
 Text = Annotated[str | None, Field(max_length=256), LENIENT]
 Switch = Annotated[bool | None, LENIENT]
 
@@ -93,11 +107,11 @@ class Measured(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    temperature: Annotated[float | None, Field(ge=-100, le=200), LENIENT] = Field(
+    temperature: Annotated[Number | None, Field(ge=-100, le=200), LENIENT] = Field(
         None, validation_alias=AliasChoices("temperature", "temp")
     )
     humidity: Percent = None
-    pressure: Annotated[float | None, Field(ge=0, le=2_000), LENIENT] = None
+    pressure: Annotated[Number | None, Field(ge=0, le=2_000), LENIENT] = None
     battery: Percent = None
     co: Positive = None
     lpg: Positive = None
@@ -118,9 +132,9 @@ class Reading(Measured):
         None, validation_alias=AliasChoices("device_name", "deviceName", "device")
     )
     status: Text = None
-    latitude: Annotated[float | None, Field(ge=-90, le=90), LENIENT] = None
-    longitude: Angle = None
-    speed: Annotated[float | None, Field(ge=0, le=2_000), LENIENT] = None
+    latitude: Annotated[Number | None, Field(ge=-90, le=90), LENIENT] = None
+    longitude: Annotated[Number | None, Field(ge=-180, le=180), LENIENT] = None
+    speed: Annotated[Number | None, Field(ge=0, le=2_000), LENIENT] = None
     data: Measured | None = None
 
 
@@ -149,6 +163,19 @@ class TelemetryRecord(KinesisDataStreamRecord):
     kinesis: TelemetryData
 
 
+def _unknown(reading: Reading) -> tuple[dict[str, float], dict[str, Any]]:
+    """Fields that no model names: numbers, and the rest."""
+    measurements: dict[str, float] = {}
+    attributes: dict[str, Any] = {}
+    for part in (reading, reading.data):
+        extra = (part and part.model_extra) or {}
+        while extra:  # moved, so that they are stored once
+            name, value = extra.popitem()
+            is_number = type(value) is int or type(value) is float
+            (measurements if is_number else attributes)[name] = value
+    return measurements, attributes
+
+
 class Row(BaseModel):
     """What is kept of a record."""
 
@@ -168,6 +195,8 @@ class AcceptedRow(Row):
     identity: Literal["verified", "claimed"]
     event_id: str
     quality_flags: list[str]
+    measurements: dict[str, float]
+    attributes: dict[str, Any]
     reading: Reading
 
 
@@ -215,6 +244,9 @@ class UsualConsumer:
             "broker_time": envelope.broker_time,
             "payload": envelope.payload_b64.decode("utf-8", "backslashreplace"),
         }
+        if len(envelope.payload_b64) > MOST_BYTES:
+            self._reject(kept, "too_large")
+            return
         flags: list[str] = []
         try:
             reading = READING.validate_json(envelope.payload_b64, context=flags)
@@ -234,11 +266,14 @@ class UsualConsumer:
             return
         hashed = blake2b(reading.device_id.encode() + b"\0", digest_size=16)
         hashed.update(envelope.payload_b64)
+        measurements, attributes = _unknown(reading)
         row = AcceptedRow.model_construct(
             **kept,
             identity="verified" if names_a_thing else "claimed",
             event_id=hashed.hexdigest(),
             quality_flags=flags,
+            measurements=measurements,
+            attributes=attributes,
             reading=reading,
         )
         self._lines.append(row.model_dump_json(exclude_none=True))

@@ -160,7 +160,7 @@ def _factor(smallest: float, largest: float) -> int | None:
 
 def _scaled(column: Column, factor: int) -> pa.Array:
     if type(column[0]) is int:
-        return pa.array([number * factor for number in column], pa.int64())
+        return call_function("multiply", [pa.array(column, pa.int64()), pa.scalar(factor)])
     products = call_function("multiply", [pa.array(column, pa.float64()), pa.scalar(float(factor))])
     return _cast(call_function("round", [products], RoundOptions(0, "half_to_even")), pa.int64())
 

@@ -7,6 +7,7 @@ from itertools import accumulate, chain
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from telemetry_contract.fields import CONTRACT_VERSION, FIELDS
 from telemetry_contract.raw_schema import RAW_SCHEMA, RAW_TYPES, REJECTED_SCHEMA, REJECTED_TYPES
@@ -29,7 +30,7 @@ class Part:
 def readings_part(readings: Sequence[Reading]) -> Part:
     """Rows of `RAW_SCHEMA`, one per reading."""
     columns = {
-        **envelope_columns([reading.record for reading in readings]),
+        **record_columns([reading.record for reading in readings]),
         "record_id": [reading.record_id for reading in readings],
         "identity": [reading.identity for reading in readings],
         "event_id": [reading.event_id for reading in readings],
@@ -49,7 +50,7 @@ def readings_part(readings: Sequence[Reading]) -> Part:
 def rejections_part(rejections: Sequence[Rejection]) -> Part:
     """Rows of `REJECTED_SCHEMA`, one per rejection."""
     columns = {
-        **envelope_columns([rejection.record for rejection in rejections]),
+        **record_columns([rejection.record for rejection in rejections]),
         "record_id": [rejection.record_id for rejection in rejections],
         "reason": [rejection.reason.value for rejection in rejections],
         "detail": [rejection.detail for rejection in rejections],
@@ -58,16 +59,13 @@ def rejections_part(rejections: Sequence[Rejection]) -> Part:
     return part_of(columns, REJECTED_TYPES, len(rejections))
 
 
-def envelope_columns(records: Sequence[Record]) -> dict[str, Sequence[Any]]:
-    """What the stream and the broker say of each record."""
-    return {
-        "ingest_id": [record.ingest_id for record in records],
-        "arrival_time": [record.arrival_time for record in records],
-        "broker_time": [record.broker_time for record in records],
-        "client_id": [record.client_id for record in records],
-        "principal": [record.principal for record in records],
-        "topic": [record.topic for record in records],
-    }
+def record_columns(records: Sequence[Record]) -> dict[str, tuple[Any, ...]]:
+    """The fields of `Record` as columns: what the stream and the broker say, and the payload."""
+    names = Record.__struct_fields__
+    if not records:
+        return dict.fromkeys(names, ())
+    # One pass, so that each record is fetched from memory once.
+    return dict(zip(names, zip(*map(astuple, records), strict=True), strict=True))
 
 
 def part_of(columns: Columns, types: Mapping[str, pa.DataType], rows: int) -> Part:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from telemetry_contract.column_checks import (
     Column,
@@ -23,7 +24,7 @@ from telemetry_contract.column_checks import (
     rows_at,
     smallest_and_largest,
 )
-from telemetry_contract.columns import Part, envelope_columns, hexadecimal, part_of
+from telemetry_contract.columns import Part, hexadecimal, part_of, record_columns
 from telemetry_contract.event_id import hash_of_device
 from telemetry_contract.event_time import OFFSET_ASSUMED, time_flags
 from telemetry_contract.fields import CONTAINER
@@ -32,16 +33,19 @@ from telemetry_contract.limits import Limits
 from telemetry_contract.raw_schema import RAW_TYPES
 from telemetry_contract.record import Record
 from telemetry_contract.rejection import Rejection
-from telemetry_contract.shapes import Shape, shape_of
+from telemetry_contract.shapes import Decode, Keys, Shape, decoder_of, shape_of
 from telemetry_contract.unknown_fields import keep_unknown
 
 # Below it the fixed cost of some 40 columns is more than the slow path's for the rows.
 FEWEST_READINGS: Final = 16
+# Making a type for a shape costs some 100 payloads' worth, once.
+FEWEST_FOR_DECODER: Final = 32
+# The brace and the first key tell fleets apart.
+_TELLING_BYTES: Final = 12
 
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 # Columns that are worked with and not stored.
-_RECORD: Final = " record"
 _IS_OFFSET_ASSUMED: Final = " is_offset_assumed"
 _FROM_ARRIVAL: Final = " from_arrival"
 
@@ -69,65 +73,110 @@ def prove(
     Shapes with fewer than `fewest` readings are left too. The order of rows means nothing.
     """
     proven = Proven([], 0, [])
-    groups: dict[tuple[Any, ...], _Group] = {}
-    parse = msgspec.json.Decoder().decode
+    groups = _Groups()
+    # Payloads that begin alike are mostly of one shape, so that one is tried first.
+    likely: dict[bytes, _Group] = {}
     for record in records:
         # One pass, so that each record is decoded and parsed while it is in the cache.
         if type(record) is not Record:
             proven.left.append(record)
             continue
-        try:
-            payload = parse(record.payload)
-        except _UNREADABLE:
-            payload = None
-        if type(payload) is not dict:
-            proven.left.append(record)
+        payload = record.payload
+        beginning = payload[:_TELLING_BYTES]
+        guess = likely.get(beginning)
+        if guess is not None and (row := guess.row_of(payload)) is not None:
+            guess.records.append(record)
+            guess.rows.append(row)
             continue
-        keys: tuple[Any, ...] = tuple(payload)
-        row = tuple(payload.values())
-        group = groups.get(keys)
+        group = groups.add(record)
         if group is None:
-            group = groups[keys] = _Group(keys)
-        if group.container is not None and type(contained := row[group.container]) is dict:
-            # The shape is that of both: another group, by the keys of the two.
-            keys = keys, tuple(contained)
-            row += tuple(contained.values())
-            group = groups.get(keys)
-            if group is None:
-                group = groups[keys] = _Group(keys)
-        group.records.append(record)
-        group.rows.append(row)
+            proven.left.append(record)
+        elif len(group.rows) >= FEWEST_FOR_DECODER and (
+            guess is None or len(group.rows) > len(guess.rows)
+        ):
+            group.make_decoder()
+            likely[beginning] = group
     for group in groups.values():
         if len(group.rows) < fewest:
             proven.left += group.records
-        elif group.rows:
+        else:
             _prove_group(group, limits, proven)
     return proven
 
 
 class _Group:
-    """The records and rows of one shape; the shape is None where it is not plain."""
+    """The records and rows of one shape: the keys of a payload, and those of its container."""
 
-    __slots__ = ("container", "records", "rows", "shape")
+    __slots__ = ("_contained", "_decode", "_keys", "_nested", "records", "rows")
 
-    def __init__(self, keys: tuple[Any, ...]) -> None:
-        is_nested = bool(keys) and type(keys[0]) is tuple
-        self.shape = shape_of(*keys) if is_nested else shape_of(keys, None)
-        # Where to look for further keys, so that they make another group.
-        self.container = keys.index(CONTAINER) if CONTAINER in keys else None
+    def __init__(self, keys: Keys, contained: Keys | None) -> None:
+        self._keys = keys
+        self._contained = contained
+        self._nested: int | None = None if contained is None else keys.index(CONTAINER)
+        self._decode: Decode | None = None
         self.records: list[Record] = []
         self.rows: list[Row] = []
 
+    @property
+    def shape(self) -> Shape | None:
+        """None where it is not plain what belongs where."""
+        return shape_of(self._keys, self._contained)
+
+    def make_decoder(self) -> None:
+        """Let `row_of` take payloads of this shape."""
+        self._decode = decoder_of(self._keys, self._contained)
+
+    def row_of(self, payload: bytes) -> Row | None:
+        """The payload's values in the order of the keys; None if it has another shape."""
+        if self._decode is None:
+            return None
+        try:
+            row = astuple(self._decode(payload))
+        except _UNREADABLE:
+            return None
+        if self._nested is None:
+            return row
+        return row + astuple(row[self._nested])
+
+
+class _Groups(dict[tuple[Keys, Keys | None], _Group]):
+    """The groups of a batch by their shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parse = msgspec.json.Decoder().decode
+
+    def add(self, record: Record) -> _Group | None:
+        """The group to which the record was added; None if its payload is no object."""
+        try:
+            payload = self._parse(record.payload)
+        except _UNREADABLE:
+            return None
+        if type(payload) is not dict:
+            return None
+        keys, row = tuple(payload), tuple(payload.values())
+        contained: Keys | None = None
+        if isinstance(inside := payload.get(CONTAINER), dict):
+            contained = tuple(inside)
+            row += tuple(inside.values())
+        group = self.get((keys, contained))
+        if group is None:
+            group = self[keys, contained] = _Group(keys, contained)
+        group.records.append(record)
+        group.rows.append(row)
+        return group
+
 
 def _prove_group(group: _Group, limits: Limits, proven: Proven) -> None:
-    if group.shape is None:
+    shape = group.shape
+    if shape is None:
         proven.left += group.records
         return
-    columns, bad = _checked(group.shape, group.records, group.rows, limits)
+    columns, bad = _checked(shape, group.records, group.rows, limits)
     if bad:
         proven.left += [group.records[place] for place in sorted(bad)]
         columns = _without(columns, bad)
-    if columns[_RECORD]:
+    if len(bad) < len(group.rows):
         flags = _quality_flags(columns, limits)
         proven.flagged += sum(map(bool, flags))
         proven.parts.append(_part(columns, flags))
@@ -138,11 +187,11 @@ def _checked(
 ) -> tuple[dict[str, Any], Places]:
     """Everything that is in the rows, by the column, and the places of what is not plainly good."""
     values: list[Column] = list(zip(*rows, strict=True))
-    columns: dict[str, Any] = {_RECORD: records, "device_id": values[shape.device_id]}
-    columns["identity"], bad = _identities(columns["device_id"], records)
+    columns: dict[str, Any] = {**record_columns(records), "device_id": values[shape.device_id]}
+    columns["identity"], bad = _identities(columns["device_id"], columns["topic"])
 
     instants, columns[_IS_OFFSET_ASSUMED], no_times = checked_instants(values[shape.event_time])
-    arrivals = pa.array([record.arrival_time for record in records], pa.int64())
+    arrivals = pa.array(columns["arrival_time"], pa.int64())
     from_arrival = difference(instants, arrivals)
     columns["event_time"] = instants.view(RAW_TYPES["event_time"])
     columns["arrival_time"] = arrivals.view(RAW_TYPES["arrival_time"])
@@ -152,19 +201,19 @@ def _checked(
     for field, place in shape.fields:
         columns[field.name], flagged = checked_field(field, values[place])
         bad |= flagged
+    payloads = columns["payload"]
     if shape.unknown:
         unknown = [(name, values[place]) for name, place in shape.unknown]
         columns["measurements"], columns["attributes"] = _kept(unknown, len(rows))
-        bad |= _nested(unknown, records, limits)
-    columns["payload"] = [record.payload for record in records]
+        bad |= _nested(unknown, payloads, limits)
     largest = limits.max_payload_bytes
-    if max(map(len, columns["payload"])) > largest:
-        bad |= {place for place, payload in enumerate(columns["payload"]) if len(payload) > largest}
+    if max(map(len, payloads)) > largest:
+        bad |= {place for place, payload in enumerate(payloads) if len(payload) > largest}
     return columns, bad
 
 
 def _without(columns: dict[str, Any], bad: Places) -> dict[str, Any]:
-    rows = len(columns[_RECORD])
+    rows = len(columns["payload"])
     is_good = [place not in bad for place in range(rows)]
     good = pa.array(list(compress(range(rows), is_good)), pa.int64())
     return {
@@ -176,7 +225,6 @@ def _without(columns: dict[str, Any], bad: Places) -> dict[str, Any]:
 
 
 def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
-    records: list[Record] = columns[_RECORD]
     device_ids, payloads = columns["device_id"], columns["payload"]
     # Each device is hashed once; its readings go on from there.
     devices = {device_id: hash_of_device(device_id) for device_id in set(device_ids)}
@@ -185,32 +233,23 @@ def _part(columns: dict[str, Any], flags: Sequence[tuple[str, ...]]) -> Part:
         reading = devices[device_id].copy()
         reading.update(payload)
         digests.append(reading.digest())
-    given = {
-        **envelope_columns(records),
-        **columns,
-        "record_id": [
-            record.position + ":0"
-            if record.sub_sequence is None
-            else f"{record.position}:{record.sub_sequence}"
-            for record in records
-        ],
-        "event_id": hexadecimal(digests),
-    }
+    places = zip(columns["position"], columns["sub_sequence"], strict=True)
+    columns["record_id"] = [f"{position}:{element or 0}" for position, element in places]
+    columns["event_id"] = hexadecimal(digests)
     if any(flags):
-        given["quality_flags"] = flags
-    return part_of(given, RAW_TYPES, len(records))
+        columns["quality_flags"] = flags
+    return part_of(columns, RAW_TYPES, len(payloads))
 
 
-def _identities(device_ids: Column, records: list[Record]) -> tuple[Column, Places]:
+def _identities(device_ids: Column, topics: Column) -> tuple[Column, Places]:
     """How far each device id can be trusted; where it is none, or not the topic's thing."""
-    topics = [record.topic for record in records]
     things = {topic: thing_of(topic) for topic in set(topics)}
-    named = tuple([things[topic] for topic in topics])
+    named = tuple(map(things.__getitem__, topics))
     if set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids))):
         if named == device_ids:
-            return ["verified"] * len(records), set()
+            return ["verified"] * len(topics), set()
         if not any(named):
-            return ["claimed"] * len(records), set()
+            return ["claimed"] * len(topics), set()
     bad = {
         place
         for place, (device_id, thing) in enumerate(zip(device_ids, named, strict=True))
@@ -257,12 +296,12 @@ def _kept(
     return measurements, attributes
 
 
-def _nested(unknown: list[tuple[str, Column]], records: list[Record], limits: Limits) -> Places:
+def _nested(unknown: list[tuple[str, Column]], payloads: Column, limits: Limits) -> Places:
     """Where a payload has so many brackets that it may be too deep."""
     if not any({dict, list}.intersection(map(type, column)) for _, column in unknown):
         return set()
     return {
         place
-        for place, record in enumerate(records)
-        if record.payload.count(b"{") + record.payload.count(b"[") > limits.max_depth
+        for place, payload in enumerate(payloads)
+        if payload.count(b"{") + payload.count(b"[") > limits.max_depth
     }
