@@ -330,3 +330,24 @@ def test_a_column_of_one_odd_value_is_decided_as_if_each_were_alone(key: str) ->
             b"{" + b",".join(b'"%s":%s' % (name.encode(), members[name]) for name in members) + b"}"
         )
         assert_both_paths_agree([Record(f"shard-0:{at}", ARRIVAL, body) for at in range(3)])
+
+
+def test_decoder_of_a_shape_leaves_payloads_that_only_begin_like_it() -> None:
+    plain = {"device_id": "d1", "timestamp": 1_795_428_000, "temperature": 20.5, "data": {"co": 1}}
+    variants: list[dict[str, Any]] = [
+        plain,
+        plain | {"firmware": "4.2"},
+        plain | {"data": {"co": 1, "rssi": -70}},
+        plain | {"data": {"lpg": 1}},
+        plain | {"data": 7},
+        plain | {"temperature": "20.5"},
+        {key: plain[key] for key in ("device_id", "timestamp", "data")},
+        {key: plain[key] for key in ("device_id", "data", "temperature", "timestamp")},
+    ]
+    payloads = [json.dumps(variant).encode() for variant in variants for _ in range(3)]
+    twice = b'{"device_id":"d1","timestamp":1795428000,"temperature":1,"temperature":2,"data":{}}'
+    payloads += [json.dumps(plain).encode(), twice, twice.replace(b'"data"', b'"\\u0064ata"')]
+    records: list[Record | Rejection] = [
+        Record(f"shard:{place}", ARRIVAL, payload) for place, payload in enumerate(payloads)
+    ]
+    assert assert_both_paths_agree(records) == len(records)
