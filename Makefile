@@ -48,7 +48,9 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam deploy $(if $(CONFIG),--config-env $(CONFIG))
 
 ##@ Work on it
-.PHONY: test check unit spark conformance integration e2e bench format golden docs lock clean help
+.PHONY: setup test check unit spark conformance integration e2e bench format golden docs lock clean help
+setup: environment local-environment ## Install the environments (the other commands do it by themselves)
+
 test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
 	@$(BIN)/python -m pytest tests
 
@@ -56,13 +58,13 @@ check: environment $(SAM_VENV)/.installed ## Format, lint, types, import rules, 
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	PYTHONPATH=functions:layers/contract:. $(BIN)/lint-imports --no-cache
+	$(BIN)/lint-imports --no-cache
 	$(OFFLINE) $(SAM) validate
 	$(OFFLINE) $(SAM) validate --lint
 	mkdir -p build
 	$(OFFLINE) $(BIN)/python -m tests.template.expand build/expanded.json
 	$(BIN)/cfn-lint -t build/expanded.json
-	PYTHONPATH=layers/contract:. $(BIN)/python -m docs.generate_contract --check
+	$(BIN)/python -m docs.generate_contract --check
 
 unit: environment $(BUILT) $(BUILT_ARM64) ## The quick tests: contract, consumer, template, tools (seconds)
 	$(BIN)/python -m pytest tests/unit tests/template tests/corpora
@@ -80,7 +82,7 @@ e2e: environment $(BUILT) ## From MQTT devices to curated rows
 	$(BIN)/python -m pytest tests/e2e
 
 bench: environment ## The consumer beside what one would write otherwise, in one run
-	PYTHONPATH=functions:layers/contract:. $(BIN)/python -m benchmarks.consumer
+	$(BIN)/python -m benchmarks.consumer
 
 format: environment ## Format the code
 	$(BIN)/ruff format .
@@ -88,9 +90,10 @@ format: environment ## Format the code
 
 golden: environment ## Write the golden files anew; read the difference before you commit it
 	$(BIN)/python -m pytest tests/spark --update-golden
+	$(BIN)/python -m events.generate_kinesis
 
 docs: environment ## Write the generated pages anew
-	PYTHONPATH=layers/contract:. $(BIN)/python -m docs.generate_contract
+	$(BIN)/python -m docs.generate_contract
 
 lock: environment ## Pin the newest allowed dependencies, with hashes
 	sh requirements/lock.sh

@@ -27,3 +27,8 @@ fi
 
 echo "Installing $requirements into $folder (a few minutes the first time)"
 "$folder/bin/python" -m pip install --quiet --require-hashes --requirement "$requirements"
+
+# The project's own source roots, as the function, the job and pytest see them.
+for packages in "$folder"/lib/python3*/site-packages; do
+    for root in . functions layers/contract glue; do echo "../../../../$root"; done >"$packages/source_roots.pth"
+done
