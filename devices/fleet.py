@@ -5,7 +5,6 @@ the broker, and `sent == distinct + duplicates + sum(expected_rejected.values())
 pipeline reports can be compared with what the fleet knows that it sent.
 """
 
-import sys
 import threading
 import time
 from collections import Counter
@@ -220,9 +219,3 @@ def _publish(
         seconds=time.monotonic() - started,
         not_acknowledged=refused,
     )
-
-
-if __name__ == "__main__":
-    from devices.fleet_command import run
-
-    sys.exit(run(sys.argv[1:]))

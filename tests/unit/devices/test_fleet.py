@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from devices.__main__ import parser
 from devices.connection import Endpoint, parse_endpoint
 from devices.fleet import devices_in_replay, replay_file
-from devices.fleet_command import parser
 
 
 def test_a_replay_names_each_device_once_in_the_order_of_the_file(tmp_path: Path) -> None:

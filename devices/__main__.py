@@ -1,4 +1,4 @@
-"""`python -m devices.fleet`: registers a fleet and lets it publish, locally or to AWS."""
+"""`python -m devices`: registers a fleet and lets it publish, locally or to AWS."""
 
 import argparse
 import json
@@ -19,12 +19,12 @@ from devices.provisioning import provision_fleet
 _EXAMPLES = """\
 against the local cloud (after `make up`):
   . build/local/environment
-  python -m devices.fleet --policy <stack output DevicePolicyName> --ca-file "$DEVICE_CA" \\
+  python -m devices --policy <stack output DevicePolicyName> --ca-file "$DEVICE_CA" \\
       --devices 20 --messages 10000
 against AWS (credentials and region as for the AWS CLI):
-  python -m devices.fleet --policy <stack output DevicePolicyName> --devices 5 --messages 1000
+  python -m devices --policy <stack output DevicePolicyName> --devices 5 --messages 1000
 a file of readings, each published by its own device:
-  python -m devices.fleet --policy ... --replay readings.json
+  python -m devices --policy ... --replay readings.json
 
 Progress goes to standard error, the account of the run to standard output as JSON.
 """
@@ -33,7 +33,7 @@ Progress goes to standard error, the account of the run to standard output as JS
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     arguments = argparse.ArgumentParser(
-        prog="python -m devices.fleet",
+        prog="python -m devices",
         description="Simulate a fleet of MQTT devices, or replay a file as one.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -106,3 +106,7 @@ def _run(options: argparse.Namespace) -> FleetResult:
 def _show(acknowledged: int, expected: int) -> None:
     end = "\n" if acknowledged == expected else ""
     print(f"\r{acknowledged} of {expected} acknowledged", end=end, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
