@@ -23,8 +23,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -55,6 +55,7 @@ DERIVED_COLUMNS: Final = {
     "device_site": "string",
     "run_id": "string",
 }
+# rows_in = curated + duplicates + dropped; `objects` includes those set aside, `curated` the late.
 ACCOUNT_COLUMNS: Final = """
     run_id string, started_at timestamp, finished_at timestamp, seconds double, objects bigint,
     objects_set_aside bigint, rows_in bigint, curated bigint, duplicates bigint, dropped bigint,
@@ -80,7 +81,8 @@ ENVELOPE_COLUMNS: Final = {
 }
 ICEBERG_WIDENINGS: Final = {("int", "bigint"), ("float", "double")}
 WIDENINGS: Final = ICEBERG_WIDENINGS | {("int", "float"), ("int", "double"), ("bigint", "double")}
-NESTED: Final = st.ArrayType | st.MapType | st.StructType | st.VariantType | st.NullType
+NUMBER: Final = re.compile(r"(tiny|small|big)?int|float|double|decimal.*")
+TIME: Final = re.compile(r"date|timestamp.*")
 
 OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others Spark can't name
 READER_THREADS: Final = 32
@@ -92,6 +94,8 @@ SPARK_ERRORS: Final = (Py4JJavaError, PySparkException)
 INFRASTRUCTURE: Final = re.compile(
     r"AccessDenied|awssdk|fs\.s3a\.\w+Exception|java\.net\.|OutOfMemory|No space left|ExecutorLost"
 )
+
+type Kinds = Mapping[str, str]  # columns and their types, as SQL writes them
 
 
 @dataclass(frozen=True)
@@ -111,14 +115,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class RawObject:
-    """An object of the raw zone. Its footer adds `rows` and `layout`, the Parquet schema as text;
-    one with a `problem` is set aside: recorded, never read again, and no failure of the run."""
+    """An object of the raw zone; its footer tells `rows` and `schema`. One with a `problem` is set
+    aside: recorded, never read again, and no failure of the run."""
 
     key: str
     size: int
     last_modified: datetime
     rows: int | None = None
-    layout: str = ""
+    schema: st.StructType | None = None
     problem: str | None = None
 
 
@@ -127,40 +131,11 @@ class Batch:
     """What a run is about to commit: `rows`, which fall in these `hours` since 1970; None when
     nothing is to be inserted."""
 
-    objects: tuple[RawObject, ...] = ()
+    objects: Sequence[RawObject]
     rows_in: int = 0
     dropped: int = 0
-    hours: tuple[int, ...] = ()
+    hours: Sequence[int] = ()
     rows: DataFrame | None = None
-
-    @property
-    def figures(self) -> dict[str, int]:
-        """What the account says of the input; it goes into the snapshot with it."""
-        return {
-            "objects": len(self.objects),
-            "objects_set_aside": sum(raw.problem is not None for raw in self.objects),
-            "rows_in": self.rows_in,
-            "dropped": self.dropped,
-        }
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a run did: rows_in = curated + duplicates + dropped. `objects` counts those set aside
-    too; `late` is a part of `curated`."""
-
-    run_id: str
-    started_at: datetime
-    finished_at: datetime
-    seconds: float
-    objects: int = 0
-    objects_set_aside: int = 0
-    rows_in: int = 0
-    curated: int = 0
-    duplicates: int = 0
-    dropped: int = 0
-    late: int = 0
-    snapshot_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -219,8 +194,8 @@ def main(arguments: Sequence[str]) -> None:
     # In any other zone the bounds of days shift, and a MERGE inserts again what it has (measured).
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     zone = RawZone(boto3.client("s3"), settings.raw_zone_bucket, settings.raw_prefix)
-    account = curate(Job(spark, zone, settings))
-    print(json.dumps({"account": asdict(account)}, default=datetime.isoformat), flush=True)
+    account = curate(Job(spark, zone, settings)).asDict()
+    print(json.dumps({"account": account}, default=datetime.isoformat), flush=True)
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
@@ -240,41 +215,37 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     given.run_id = given.run_id or f"{given.now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     if not re.fullmatch(r"[\w.:-]+", given.run_id, re.ASCII):
         parser.error(f"--run_id {given.run_id!r}: letters, digits and _ . : - only")
-    return Settings(**{field.name: getattr(given, field.name) for field in fields(Settings)})
+    return Settings(**vars(given))
 
 
-def curate(job: Job) -> Account:
+def curate(job: Job) -> Row:
     """One run, step by step. Killed anywhere, the next run completes or repeats it."""
     begin = time.monotonic()
     create_tables(job)
-    last_keys = settle_predecessors(job)
-    found = find_input(job, last_keys)
-    batch = prepare_batch(job, found)
-    if batch.objects:
-        write_plan(job, batch)
-    if batch.rows is not None:
-        commit_readings(job, batch, batch.rows)
-    account = account_of_run(job, batch, time.monotonic() - begin)
+    last_key = settle_predecessors(job)
+    found = find_input(job, last_key)
+    batch = prepare_batch(job, read_footers(job, found))
+    summary = summary_of(job.settings, batch)
+    write_plan(job, batch)
+    commit = commit_readings(job, batch, summary)
+    finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
+    account = account_of(job, summary, commit, finished_at)
     write_account(job, account)
     return account
 
 
 # ---- tables ------------------------------------------------------------------------------------
-
-
 def create_tables(job: Job) -> None:
     """Create what is missing. The job owns its tables: CloudFormation breaks Iceberg tables when it
     updates them (cloudformation-coverage-roadmap #1919)."""
     derived = ", ".join(f"{name} {kind}" for name, kind in DERIVED_COLUMNS.items())
-    create_table(
-        job, job.readings, f"{RAW_COLUMNS}, {derived}", "PARTITIONED BY (days(event_time))"
-    )
+    by_day = "PARTITIONED BY (days(event_time))"
+    create_table(job, job.readings, f"{RAW_COLUMNS}, {derived}", by_day)
     create_table(job, job.runs, ACCOUNT_COLUMNS)
     create_table(job, job.ledger, LEDGER_COLUMNS)
     create_table(job, job.registry, REGISTRY_COLUMNS)
     # One file per day and run, sorted as it is read; CREATE TABLE has no words for it.
-    properties = job.spark.sql(f"SHOW TBLPROPERTIES {job.readings}").collect()
-    if "sort-order" not in {row.key for row in properties}:
+    if not job.spark.sql(f"SHOW TBLPROPERTIES {job.readings}").where("key = 'sort-order'").count():
         job.spark.sql(
             f"ALTER TABLE {job.readings} WRITE DISTRIBUTED BY PARTITION "
             "LOCALLY ORDERED BY device_id, event_time"
@@ -282,19 +253,15 @@ def create_tables(job: Job) -> None:
 
 
 def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> None:
-    properties = {
-        "format-version": "2",  # Athena can't read 3
-        # Each commit writes the metadata anew; without this every version stays for ever.
-        "write.metadata.delete-after-commit.enabled": "true",
-    }
+    # Athena can't read version 3. Each commit writes the metadata anew; every version would stay.
+    properties = "'format-version'='2', 'write.metadata.delete-after-commit.enabled'='true'"
     if table == job.ledger:
         # It is searched by keys that differ only after the 16 characters of a text's bounds that
         # Iceberg keeps unless told otherwise.
-        properties["write.metadata.metrics.column.object_key"] = "full"
-    listed = ", ".join(f"'{name}'='{value}'" for name, value in properties.items())
+        properties += ", 'write.metadata.metrics.column.object_key'='full'"
     job.spark.sql(
         f"CREATE TABLE IF NOT EXISTS {table} ({columns}) USING iceberg {partitioning} "
-        f"TBLPROPERTIES ({listed})"
+        f"TBLPROPERTIES ({properties})"
     )
 
 
@@ -307,57 +274,49 @@ def append(job: Job, table: str, columns: str, rows: Sequence[Mapping[str, Any]]
 
 
 # ---- settle what a killed run left -------------------------------------------------------------
-
-
-def settle_predecessors(job: Job) -> list[str]:
+def settle_predecessors(job: Job) -> str:
     """Write the account of a run that was killed after its commit; take back the plan of one that
-    was killed before it. Returns the last key that the last run took, if there is one."""
-    recorded_at, last_keys = last_plans(job)
-    if recorded_at is None:
-        return []
-    if job.settings.run_id in last_keys:
-        raise SystemExit(f"--run_id {job.settings.run_id} was used before")
-    runs = job.spark.table(job.runs).where(is_at("started_at", recorded_at)).select("run_id")
-    for run_id in last_keys.keys() - {row.run_id for row in runs.collect()}:
-        if commit := find_commit(job, run_id):
-            logger.warning("run %s was killed after its commit: writing its account", run_id)
-            write_account(job, account_of_commit(job, commit))
-        else:
-            logger.warning("run %s was killed before its commit: taking back its plan", run_id)
-            job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{run_id}'")  # noqa: S608
-            return settle_predecessors(job)
-    return [key for key in last_keys.values() if key]
-
-
-def last_plans(job: Job) -> tuple[int | None, dict[str, str | None]]:
-    """When the ledger was last written, in microseconds since 1970, and by which run, with the last
-    key that it took. Both are found by the table's statistics: its history costs nothing."""
-    ledger = job.spark.table(job.ledger)
+    was killed before it. Returns the last key that the last run took, or nothing. The ledger's last
+    entries are found by the table's statistics: its history costs nothing."""
+    ledger, run_id = job.spark.table(job.ledger), job.settings.run_id
     recorded_at: int | None = ledger.agg(sf.unix_micros(sf.max("recorded_at"))).collect()[0][0]
     if recorded_at is None:
-        return None, {}
+        return ""
     # A folder of the future (a copied object, a wrong clock) must not move the watermark past what
     # is still to come.
     end = datetime.fromtimestamp(recorded_at / 1e6, UTC) + timedelta(hours=1)
     is_past = sf.col("object_key") < hour_folder(job.settings.raw_prefix, end)
     last_key = sf.max(sf.when(is_past, sf.col("object_key"))).alias("last_key")
-    plans = ledger.where(is_at("recorded_at", recorded_at)).groupBy("run_id").agg(last_key)
-    return recorded_at, {row.run_id: row.last_key for row in plans.collect()}
-
-
-def is_at(column: str, microseconds: int) -> Column:
-    """Equality with a literal, which prunes. Instants travel as numbers: the naive datetimes that
-    Spark gives Python pass through the time zone of the machine."""
-    return sf.col(column) == sf.timestamp_micros(sf.lit(microseconds))
+    # Instants travel as numbers: the naive datetimes that Spark gives Python pass through the time
+    # zone of the machine.
+    last = sf.timestamp_micros(sf.lit(recorded_at))
+    plans = ledger.where(sf.col("recorded_at") == last).groupBy("run_id").agg(last_key)
+    last_keys = {plan.run_id: plan.last_key or "" for plan in plans.collect()}
+    if run_id in last_keys:
+        raise SystemExit(f"--run_id {run_id} was used before")
+    runs = job.spark.table(job.runs).where(sf.col("started_at") == last).select("run_id")
+    for unsettled in last_keys.keys() - {row.run_id for row in runs.collect()}:
+        if commit := find_commit(job, unsettled):
+            logger.warning("run %s was killed after its commit: writing its account", unsettled)
+            committed_at = datetime.fromtimestamp(commit.committed_at / 1e6, UTC)
+            write_account(job, account_of(job, commit.summary, commit, committed_at))
+        else:
+            logger.warning("run %s was killed before its commit: taking back its plan", unsettled)
+            job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{unsettled}'")  # noqa: S608
+            return settle_predecessors(job)
+    return max(last_keys.values())
 
 
 # ---- find input --------------------------------------------------------------------------------
-
-
-def find_input(job: Job, last_keys: Iterable[str]) -> list[RawObject]:
-    """The objects that no run has taken, oldest first. Keys outside hour folders are no input."""
-    prefix, most = job.settings.raw_prefix, job.settings.max_objects_per_run
-    start_after = first_key(job.settings, last_keys)
+def find_input(job: Job, last_key: str) -> list[RawObject]:
+    """The objects that no run has taken, oldest first. The listing begins at the watermark, the
+    newest hour that the last run took from, less the look-back: too early a start, as after a
+    replay of old objects, only lists more. Keys outside hour folders are no input."""
+    settings = job.settings
+    start_after = prefix = settings.raw_prefix
+    if watermark := hour_of(prefix, last_key):
+        look_back = timedelta(minutes=settings.look_back_minutes)
+        start_after = hour_folder(prefix, watermark - look_back)
     taken = job.spark.table(job.ledger).where(sf.col("object_key") > start_after)
     taken_keys = {row.object_key for row in taken.select("object_key").collect()}
     found = (
@@ -365,19 +324,9 @@ def find_input(job: Job, last_keys: Iterable[str]) -> list[RawObject]:
         for raw in job.zone.list_after(start_after)
         if raw.key not in taken_keys and not raw.key.endswith("/") and hour_of(prefix, raw.key)
     )
-    objects = list(itertools.islice(found, most))
-    logger.info("run %s: %d objects after %s", job.settings.run_id, len(objects), start_after)
+    objects = list(itertools.islice(found, settings.max_objects_per_run))
+    logger.info("run %s: %d objects after %s", settings.run_id, len(objects), start_after)
     return objects
-
-
-def first_key(settings: Settings, last_keys: Iterable[str]) -> str:
-    """Where the listing begins: at the watermark, the newest hour that the last run took from, less
-    the look-back. Too early a start, as after a replay of old objects, only lists more."""
-    hours = [hour for key in last_keys if (hour := hour_of(settings.raw_prefix, key))]
-    if not hours:
-        return settings.raw_prefix
-    look_back = timedelta(minutes=settings.look_back_minutes)
-    return hour_folder(settings.raw_prefix, max(hours) - look_back)
 
 
 def hour_folder(prefix: str, hour: datetime) -> str:
@@ -394,36 +343,29 @@ def hour_of(prefix: str, key: str) -> datetime | None:
 
 
 # ---- read --------------------------------------------------------------------------------------
-
-
-def prepare_batch(job: Job, found: Sequence[RawObject]) -> Batch:
+def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
     """Read, adjust, clean, de-duplicate and enrich. Most objects that can't be read show it in the
     footer; one with a corrupt page shows it while rows are read, which makes a further round."""
-    objects, schemas = read_footers(job, found)
-    while any(not raw.problem for raw in objects):
-        readable = [raw for raw in objects if not raw.problem]
-        columns = adjust_readings(job, [schemas[layout] for layout in layouts_of(readable)])
-        rows = read_rows(job, readable, schemas, columns)
-        rows = clean(rows)
-        rows = deduplicate(rows)
-        rows = enrich(rows, job.spark.table(job.registry), job.settings).persist()
-        try:
-            return tally(job, rows, objects)
-        except SPARK_ERRORS:
-            rows.unpersist()
-            examined = read_pages(job, objects)
-            if examined == objects:
-                raise
-            objects = examined
-    return Batch(tuple(objects))
+    readable = [raw for raw in objects if not raw.problem]
+    if not readable:
+        return Batch(objects)
+    rows = read_rows(job, readable)
+    rows = clean(rows)
+    rows = deduplicate(rows)
+    rows = enrich(rows, job.spark.table(job.registry), job.settings).persist()
+    try:
+        return tally(rows, objects)
+    except SPARK_ERRORS:
+        rows.unpersist()
+        examined = examine(job, objects, functools.partial(read_pages, job))
+        if examined == objects:
+            raise
+    return prepare_batch(job, examined)
 
 
-def read_footers(
-    job: Job, found: Sequence[RawObject]
-) -> tuple[list[RawObject], dict[str, st.StructType]]:
-    """The objects with what their footers tell, and the schema of each layout among them. Left to
-    itself Spark takes one file's schema for all: new columns vanish, an int beside a bigint kills
-    the job, and mergeSchema refuses it."""
+def read_footers(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
+    """The objects with what their footers tell. Spark is asked once for each layout, the Parquet
+    schema as text; usually there is one."""
     jvm: Any = job.spark._jvm
     configuration = job.spark._jsparkSession.sessionState().newHadoopConf()
     new_path = jvm.org.apache.hadoop.fs.Path
@@ -433,147 +375,116 @@ def read_footers(
     lock = threading.Lock()
 
     def read_footer(raw: RawObject) -> RawObject:
+        if not OBJECT_NAME.fullmatch(raw.key.rpartition("/ingest_hour=")[2]):
+            return replace(raw, problem="not a name that the consumer gives")
         uri = job.zone.uri(raw.key)
-        reader = open_reader(input_file(new_path(uri), configuration))
-        try:
+        with closing(open_reader(input_file(new_path(uri), configuration))) as reader:
             rows, layout = reader.getRecordCount(), reader.getFileMetaData().getSchema().toString()
-        finally:
-            reader.close()
         with lock:
             if layout not in schemas:
                 schemas[layout] = job.spark.read.parquet(uri).schema
-        return replace(raw, rows=rows, layout=layout, problem=problem_of(schemas[layout]))
+        kinds = kinds_of(schemas[layout])
+        wrong = [
+            f"column {name} is {kinds.get(name, 'missing')}, not {kind}"
+            for name, kind in REQUIRED_COLUMNS.items()
+            if kinds.get(name) != kind
+        ]
+        return replace(raw, rows=rows, schema=schemas[layout], problem=", ".join(wrong) or None)
 
-    def examine(raw: RawObject) -> RawObject:
-        if not OBJECT_NAME.fullmatch(raw.key.rpartition("/ingest_hour=")[2]):
-            return replace(raw, problem="not a name that the consumer gives")
-        return read_or_set_aside(job, raw, read_footer)
-
-    with ThreadPoolExecutor(READER_THREADS) as pool:
-        return list(pool.map(examine, found)), schemas
-
-
-def problem_of(schema: st.StructType) -> str | None:
-    """Why rows of this schema are not raw telemetry."""
-    kinds = {field.name.lower(): field.dataType.simpleString() for field in schema}
-    for name, kind in REQUIRED_COLUMNS.items():
-        if kinds.get(name) != kind:
-            return f"column {name} is {kinds.get(name, 'missing')}, not {kind}"
-    return None
+    return examine(job, objects, read_footer)
 
 
-def read_or_set_aside(
-    job: Job, raw: RawObject, read: Callable[[RawObject], RawObject]
-) -> RawObject:
-    """What `read` gives, or the object with why it, though S3 hands out its bytes, can't be read.
-    Trouble of the infrastructure raises and fails the run: it is never taken for bad data."""
-    with suppress(*SPARK_ERRORS):
-        return read(raw)
-    if job.zone.read(raw.key) is None:
-        return replace(raw, problem="gone between listing and reading")
-    try:
-        return read(raw)
-    except SPARK_ERRORS as error:
-        if INFRASTRUCTURE.search(str(error)):
-            raise
-        return replace(raw, problem=first_line(error))
+def kinds_of(schema: st.StructType) -> Kinds:
+    return {field.name.lower(): field.dataType.simpleString() for field in schema}
 
 
-def first_line(error: Exception) -> str:
-    told = error.java_exception.toString() if isinstance(error, Py4JJavaError) else str(error)
-    return str(told).partition("\n")[0][:500]
+def read_pages(job: Job, raw: RawObject) -> RawObject:
+    """The object, read to its end."""
+    job.spark.read.parquet(job.zone.uri(raw.key)).write.format("noop").mode("overwrite").save()
+    return raw
 
 
-def read_pages(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
-    """The objects, each read to its end; those that can't be with their problems."""
+def examine(
+    job: Job, objects: Sequence[RawObject], read: Callable[[RawObject], RawObject]
+) -> list[RawObject]:
+    """What `read` gives of each object, or the object with why it, though S3 hands out its bytes,
+    can't be read. Trouble of the infrastructure raises and fails the run: it is never taken for bad
+    data."""
 
-    def read_to_end(raw: RawObject) -> RawObject:
-        frame = job.spark.read.parquet(job.zone.uri(raw.key))
-        frame.write.format("noop").mode("overwrite").save()
-        return raw
-
-    def examine(raw: RawObject) -> RawObject:
-        return raw if raw.problem else read_or_set_aside(job, raw, read_to_end)
+    def read_or_set_aside(raw: RawObject) -> RawObject:
+        if raw.problem:
+            return raw
+        with suppress(*SPARK_ERRORS):
+            return read(raw)
+        if job.zone.read(raw.key) is None:
+            return replace(raw, problem="gone between listing and reading")
+        try:
+            return read(raw)
+        except SPARK_ERRORS as error:
+            if INFRASTRUCTURE.search(str(error)):
+                raise
+            told, _, _ = str(error).partition("\n\tat ")  # the stack trace
+            return replace(raw, problem=" ".join(told.split())[:500])
 
     with ThreadPoolExecutor(READER_THREADS) as pool:
-        return list(pool.map(examine, objects))
+        return list(pool.map(read_or_set_aside, objects))
 
 
-def layouts_of(objects: Iterable[RawObject]) -> dict[str, list[RawObject]]:
-    """Objects by their layout, as Spark must read them; usually there is one."""
-    alike: dict[str, list[RawObject]] = {}
-    for raw in objects:
-        alike.setdefault(raw.layout, []).append(raw)
-    return alike
-
-
-def read_rows(
-    job: Job,
-    objects: Sequence[RawObject],
-    schemas: Mapping[str, st.StructType],
-    columns: Mapping[str, st.DataType],
-) -> DataFrame:
-    """All rows of the objects, with the columns that `readings` has from raw."""
+def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
+    """All rows of the objects, with the columns that `readings` has from raw. Left to itself Spark
+    takes one file's schema for all: new columns vanish, an int beside a bigint kills the job, and
+    mergeSchema refuses it."""
+    schemas = [schema for schema in dict.fromkeys(raw.schema for raw in objects) if schema]
+    columns = adjust_readings(job, map(kinds_of, schemas))
     # Whatever the session says: a skipped file would be lost without a word.
     reader = job.spark.read.options(ignoreCorruptFiles=False, ignoreMissingFiles=False)
     frames = []
-    for layout, alike in layouts_of(objects).items():
-        rows = reader.schema(schemas[layout]).parquet(*(job.zone.uri(raw.key) for raw in alike))
-        frames.append(rows.select(*fitted_columns(schemas[layout], columns)))
+    for schema in schemas:
+        alike = [job.zone.uri(raw.key) for raw in objects if raw.schema == schema]
+        rows = reader.schema(schema).parquet(*alike)
+        frames.append(rows.select(*fitted_columns(kinds_of(schema), columns)))
     return functools.reduce(DataFrame.union, frames)
 
 
 # ---- adjust ------------------------------------------------------------------------------------
-
-
-def adjust_readings(job: Job, schemas: Iterable[st.StructType]) -> dict[str, st.DataType]:
+def adjust_readings(job: Job, schemas: Iterable[Kinds]) -> Kinds:
     """Give `readings` the columns and the wider types that raw has got; returns all its columns
     that come from raw. Done twice, it changes nothing."""
-    present = {field.name: field.dataType for field in job.spark.table(job.readings).schema}
+    present = dict(job.spark.table(job.readings).dtypes)
     wanted = wanted_columns(present, schemas)
     for name, kind in wanted.items():
-        if name not in present:
-            change = f"ADD COLUMN {quoted(name)} {kind.simpleString()}"
-        elif kind != present[name]:
-            change = f"ALTER COLUMN {quoted(name)} TYPE {kind.simpleString()}"
-        else:
-            continue
-        logger.info("readings: %s", change)
-        job.spark.sql(f"ALTER TABLE {job.readings} {change}")
+        if kind != present.get(name):
+            change = "ALTER COLUMN {} TYPE {}" if name in present else "ADD COLUMN {} {}"
+            logger.info("readings: %s", change.format(name, kind))
+            job.spark.sql(f"ALTER TABLE {job.readings} {change.format(quoted(name), kind)}")
     return wanted
 
 
-def wanted_columns(
-    present: Mapping[str, st.DataType], schemas: Iterable[st.StructType]
-) -> dict[str, st.DataType]:
+def wanted_columns(present: Kinds, schemas: Iterable[Kinds]) -> Kinds:
     """The columns that `readings` shall have from raw. Types only widen, and that of a column that
     is there only as Iceberg can; of two types without a common wider one the first stays, and
     `fitted` decides value by value. Structs and untyped columns stay in the payload."""
     wanted = {name: kind for name, kind in present.items() if name not in DERIVED_COLUMNS}
-    for field in itertools.chain.from_iterable(schemas):
-        name, kind = field.name.lower(), field.dataType
-        if isinstance(kind, st.ByteType | st.ShortType):
-            kind = st.IntegerType()  # Iceberg's smallest
-        if name in DERIVED_COLUMNS or re.search("struct|void|variant|interval", repr(kind), re.I):
+    for name, given in itertools.chain.from_iterable(schema.items() for schema in schemas):
+        kind = re.sub("^(tiny|small)int", "int", given)  # Iceberg's smallest
+        if name in DERIVED_COLUMNS or re.search("struct|void|variant|interval", kind):
             continue
         known = wanted.setdefault(name, kind)
-        widenings = ICEBERG_WIDENINGS if name in present else WIDENINGS
-        if (known.simpleString(), kind.simpleString()) in widenings:
+        if (known, kind) in (ICEBERG_WIDENINGS if name in present else WIDENINGS):
             wanted[name] = kind
     return wanted
 
 
-def fitted_columns(schema: st.StructType, columns: Mapping[str, st.DataType]) -> list[Column]:
-    """A schema's columns as those of `readings`. A value that does not fit its column is null and
+def fitted_columns(raw: Kinds, columns: Kinds) -> list[Column]:
+    """The raw columns as those of `readings`. A value that does not fit its column is null and
     named in `quality_flags`, as the consumer does it; the payload has it."""
-    raw = {field.name.lower(): field for field in schema}
     result, misfits = {}, []
     for name, kind in columns.items():
         result[name] = sf.lit(None).cast(kind)
         if name in raw:
-            value = sf.col(quoted(raw[name].name))
-            result[name] = fitted(value, raw[name].dataType, kind)
-            if raw[name].dataType.simpleString() != kind.simpleString():
+            value = sf.col(quoted(name))
+            result[name] = fitted(value, raw[name], kind)
+            if raw[name] != kind:
                 is_lost = value.isNotNull() & result[name].isNull()
                 misfits.append(sf.when(is_lost, f"{name}_wrong_type"))
     if misfits:
@@ -582,18 +493,15 @@ def fitted_columns(schema: st.StructType, columns: Mapping[str, st.DataType]) ->
     return [value.alias(name) for name, value in result.items()]
 
 
-def fitted(value: Column, kind: st.DataType, wanted: st.DataType) -> Column:
+def fitted(value: Column, kind: str, wanted: str) -> Column:
     """The value as the wanted type, null if that is not the same value."""
-    if kind.simpleString() == wanted.simpleString():
+    if kind == wanted:
         return value
-    if isinstance(kind, st.NumericType) and isinstance(wanted, st.NumericType):
-        cast = value.try_cast(wanted)
+    cast = value.try_cast(wanted)
+    if any(family.fullmatch(kind) and family.fullmatch(wanted) for family in (NUMBER, TIME)):
         return sf.when(cast.try_cast(kind) == value, cast)
-    is_time = isinstance(kind, st.TimestampNTZType | st.DateType)
-    is_text = st.StringType() in (kind, wanted)
-    if isinstance(kind, NESTED) or isinstance(wanted, NESTED) or not (is_time or is_text):
-        return sf.lit(None).cast(wanted)
-    return value.try_cast(wanted)
+    is_text = "string" in (kind, wanted) and "<" not in kind + wanted
+    return cast if is_text else sf.lit(None).cast(wanted)
 
 
 def quoted(name: str) -> str:
@@ -602,8 +510,6 @@ def quoted(name: str) -> str:
 
 # ---- clean, de-duplicate, enrich ---------------------------------------------------------------
 # Rows that are not to be inserted stay, marked in the column `fate`, until they are counted.
-
-
 def clean(rows: DataFrame) -> DataFrame:
     """Mark rows that carry no value at all or can't be placed, and write statuses in one way. Units
     need nothing: the contract has one for each field."""
@@ -635,11 +541,10 @@ def deduplicate(rows: DataFrame) -> DataFrame:
 def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFrame:
     """Add what is known of the device, and how late the reading came. A device that the registry
     does not know has nulls; of one that is there twice the newest entry counts."""
-    newest = Window.partitionBy("device_id").orderBy(sf.desc("registered_at"), "model", "site")
-    devices = (
-        registry.withColumn("entry", sf.row_number().over(newest))
-        .where("entry = 1")
-        .selectExpr("device_id", "model AS device_model", "site AS device_site")
+    newest = sf.max(sf.struct("registered_at", "model", "site")).alias("newest")
+    devices = registry.groupBy("device_id").agg(newest)
+    devices = devices.selectExpr(
+        "device_id", "newest.model device_model", "newest.site device_site"
     )
     delay = (sf.unix_micros("arrival_time") - sf.unix_micros("event_time")) / sf.lit(1e6)
     return rows.join(sf.broadcast(devices), "device_id", "left").withColumns(
@@ -652,7 +557,7 @@ def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFram
     )
 
 
-def tally(job: Job, rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
+def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
     """Read the rows, once, into Spark's storage, and count them by their fate."""
     hour = sf.floor(sf.unix_micros("event_time") / sf.lit(3_600_000_000)).alias("hour")
     counts = rows.groupBy("fate", hour).agg(sf.count("*").alias("rows")).collect()
@@ -660,26 +565,30 @@ def tally(job: Job, rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
     expected = sum(raw.rows or 0 for raw in objects if not raw.problem)
     if rows_in != expected:
         raise RuntimeError(f"{rows_in} rows were read from objects that hold {expected}")
-    hours = tuple(sorted(row.hour for row in counts if row.fate == "curated"))
-    columns = map(quoted, job.spark.table(job.readings).columns)
-    return Batch(
-        objects=tuple(objects),
-        rows_in=rows_in,
-        dropped=sum(row.rows for row in counts if row.fate == "dropped"),
-        hours=hours,
-        rows=rows.where("fate = 'curated'").select(*columns) if hours else None,
-    )
+    dropped = sum(row.rows for row in counts if row.fate == "dropped")
+    hours = sorted(row.hour for row in counts if row.fate == "curated")
+    new = rows.where("fate = 'curated'") if hours else None
+    return Batch(objects, rows_in, dropped, hours, new)
 
 
 # ---- commit ------------------------------------------------------------------------------------
+def summary_of(settings: Settings, batch: Batch) -> dict[str, str]:
+    """What a run says of itself in its snapshot, and its account is made from."""
+    told = {
+        "run_id": settings.run_id,
+        "started_at": settings.now.isoformat(),
+        "input_digest": digest_of(raw.key for raw in batch.objects if not raw.problem),
+        "objects": len(batch.objects),
+        "objects_set_aside": sum(raw.problem is not None for raw in batch.objects),
+        "rows_in": batch.rows_in,
+        "dropped": batch.dropped,
+    }
+    return {SUMMARY + name: str(value) for name, value in told.items()}
 
 
 def write_plan(job: Job, batch: Batch) -> None:
     """Record the input in the ledger, in one commit, before the readings are committed. If the run
     is killed after that the ledger is complete; if before, the next run takes the entries back."""
-    for raw in batch.objects:
-        if raw.problem:
-            logger.error("set aside %s: %s", raw.key, raw.problem)
     entries = [
         {
             "object_key": raw.key,
@@ -693,25 +602,23 @@ def write_plan(job: Job, batch: Batch) -> None:
         }
         for raw in batch.objects
     ]
-    append(job, job.ledger, LEDGER_COLUMNS, entries)
+    for raw in batch.objects:
+        if raw.problem:
+            logger.error("set aside %s: %s", raw.key, raw.problem)
+    if entries:
+        append(job, job.ledger, LEDGER_COLUMNS, entries)
 
 
-def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
-    """Insert the readings that are not there yet, in one snapshot that carries the run's figures.
-
-    The ranges of `t.event_time` are literals since only these keep Iceberg from reading every day
-    it has; equality of the event times does not (measured over a year: 1.9 against 22 s).
-    """
-    summary = {
-        "run_id": job.settings.run_id,
-        "started_at": job.settings.now.isoformat(),
-        "input_digest": digest_of(raw.key for raw in batch.objects if not raw.problem),
-        **batch.figures,
-    }
-    conf = {f"spark.sql.iceberg.snapshot-property.{SUMMARY}{k}": str(v) for k, v in summary.items()}
-    rows.createOrReplaceTempView("new_readings")
-    for name, value in conf.items():
-        job.spark.conf.set(name, value)
+def commit_readings(job: Job, batch: Batch, summary: Mapping[str, str]) -> Row | None:
+    """Insert the readings that are not there yet, in one snapshot that carries the run's summary;
+    gives that snapshot. The ranges of `t.event_time` are literals since only these keep Iceberg
+    from reading every day it has; equality of the event times does not (measured over a year: 1.9
+    against 22 s)."""
+    if batch.rows is None:
+        return None
+    batch.rows.createOrReplaceTempView("new_readings")
+    for name, value in summary.items():  # this session's later commits carry it too: no harm
+        job.spark.conf.set(f"spark.sql.iceberg.snapshot-property.{name}", value)
     try:
         job.spark.sql(
             f"MERGE INTO {job.readings} t USING new_readings s "
@@ -723,10 +630,8 @@ def commit_readings(job: Job, batch: Batch, rows: DataFrame) -> None:
         job.spark.catalog.refreshTable(job.readings)
         if find_commit(job, job.settings.run_id) is None:
             raise
-        logger.warning("run %s: the commit was reported as failed but is there", summary["run_id"])
-    finally:
-        for name in conf:
-            job.spark.conf.unset(name)
+        logger.warning("run %s: the commit was told as failed, but is there", job.settings.run_id)
+    return find_commit(job, job.settings.run_id)
 
 
 def digest_of(keys: Iterable[str]) -> str:
@@ -750,17 +655,6 @@ def time_ranges(hours: Sequence[int]) -> str:
 
 
 # ---- account -----------------------------------------------------------------------------------
-
-
-def account_of_run(job: Job, batch: Batch, seconds: float) -> Account:
-    """This run's account: of what its snapshot says, if there was anything to commit."""
-    finished_at = job.settings.now + timedelta(seconds=seconds)
-    commit = find_commit(job, job.settings.run_id) if batch.rows is not None else None
-    if commit:
-        return replace(account_of_commit(job, commit), finished_at=finished_at, seconds=seconds)
-    return Account(job.settings.run_id, job.settings.now, finished_at, seconds, **batch.figures)
-
-
 def find_commit(job: Job, run_id: str) -> Row | None:
     """The snapshot of `readings` that a run committed, unless it was rolled back."""
     snapshots = job.spark.table(f"{job.readings}.snapshots")
@@ -773,32 +667,38 @@ def find_commit(job: Job, run_id: str) -> Row | None:
     )
 
 
-def account_of_commit(job: Job, commit: Row) -> Account:
-    """The account of a run as its snapshot tells it."""
-    summary = commit.summary
-    started_at = datetime.fromisoformat(summary[f"{SUMMARY}started_at"])
-    finished_at = datetime.fromtimestamp(commit.committed_at / 1e6, UTC)
-    figures = {name: int(summary[f"{SUMMARY}{name}"]) for name in Batch().figures}
-    curated = int(summary.get("added-records", 0))
-    span = {"start-snapshot-id": commit.parent_id, "end-snapshot-id": commit.snapshot_id}
-    if commit.parent_id is None:
-        span = {"versionAsOf": commit.snapshot_id}
-    added = job.spark.read.options(**span).table(job.readings)  # only what this snapshot added
-    return Account(
-        run_id=summary[f"{SUMMARY}run_id"],
+def account_of(
+    job: Job, summary: Mapping[str, str], commit: Row | None, finished_at: datetime
+) -> Row:
+    """What a run did, by its summary and its snapshot, if there was anything to commit."""
+    told = {name.removeprefix(SUMMARY): value for name, value in summary.items()}
+    figures = {
+        key: int(told[key]) for key in ("objects", "objects_set_aside", "rows_in", "dropped")
+    }
+    started_at = datetime.fromisoformat(told["started_at"])
+    curated = late = 0
+    if commit:
+        curated = int(commit.summary.get("added-records", 0))
+        span = {"start-snapshot-id": commit.parent_id, "end-snapshot-id": commit.snapshot_id}
+        if commit.parent_id is None:
+            span = {"versionAsOf": commit.snapshot_id}
+        added = job.spark.read.options(**span).table(job.readings)  # what this snapshot added
+        late = added.where("is_late").count()
+    return Row(
+        run_id=told["run_id"],
         started_at=started_at,
         finished_at=finished_at,
         seconds=(finished_at - started_at).total_seconds(),
         curated=curated,
         duplicates=figures["rows_in"] - figures["dropped"] - curated,
-        late=added.where("is_late").count() if curated else 0,
-        snapshot_id=commit.snapshot_id,
+        late=late,
+        snapshot_id=commit.snapshot_id if commit else None,
         **figures,
     )
 
 
-def write_account(job: Job, account: Account) -> None:
-    append(job, job.runs, ACCOUNT_COLUMNS, [asdict(account)])
+def write_account(job: Job, account: Row) -> None:
+    append(job, job.runs, ACCOUNT_COLUMNS, [account.asDict()])
 
 
 if __name__ == "__main__":

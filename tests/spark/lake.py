@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
 import curate_telemetry as job
 from telemetry_contract.event_id import event_id_of
@@ -124,7 +124,7 @@ class Lake:
         name = f"shardId-000000000000-{number}-{number}-0123456789abcdef.parquet"
         return hour_folder(RAW_PREFIX, hour or self.now) + name
 
-    def run(self, *options: str) -> job.Account:
+    def run(self, *options: str) -> Row:
         """Run the job, a minute after the last run."""
         return job.curate(self.job(*options))
 

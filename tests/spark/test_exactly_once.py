@@ -105,7 +105,7 @@ def test_a_run_killed_while_it_settles_another_is_settled_too(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake.put(raw_row("a", temperature=20.0))
-    for step, kill in (("write_account", before), ("account_of_commit", before)):
+    for step, kill in (("write_account", before), ("account_of", before)):
         with monkeypatch.context() as patch:
             patch.setattr(job, step, kill(getattr(job, step)))
             with pytest.raises(Killed):
