@@ -48,11 +48,13 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam deploy $(if $(CONFIG),--config-env $(CONFIG))
 
 ##@ Work on it
+# From the quickest to the slowest, so that what is wrong shows early.
+SUITES := $(addprefix tests/,unit template corpora conformance integration spark e2e)
 .PHONY: setup test check unit spark conformance integration e2e bench format golden docs lock clean help
 setup: environment local-environment ## Install the environments (the other commands do it by themselves)
 
 test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest $(SUITES)
 
 check: environment $(SAM_VENV)/.installed ## Format, lint, types, import rules, template, generated docs
 	$(BIN)/ruff format --check .

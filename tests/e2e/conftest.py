@@ -1,8 +1,10 @@
 """One small demo for the whole suite; its local cloud stays up until the last test is through."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,5 +18,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
     """600 messages of 4 devices, through the whole pipeline."""
     folder: Path = tmp_path_factory.mktemp("demo")
     options = Options(folder, seed=OPTIONS.seed, devices=OPTIONS.devices, messages=OPTIONS.messages)
-    with demonstrated(options, io.StringIO()) as run:
+    # Starting a local cloud points this process at it.
+    with mock.patch.dict(os.environ), demonstrated(options, io.StringIO()) as run:
         yield run
