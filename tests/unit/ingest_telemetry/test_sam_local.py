@@ -1,4 +1,4 @@
-"""`sam local invoke` with neither AWS nor the local cloud: one line says at once what is missing."""
+"""`sam local invoke` with neither AWS nor the local cloud says at once what is missing."""
 
 from typing import Any
 

@@ -2,12 +2,12 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local import containers
 from local.containers import NoContainersError, bridge_address, write_variables
 
 OUTPUTS = {"RawZoneBucketName": "raw-1", "RejectedZoneBucketName": "rejected-1"}
@@ -18,7 +18,7 @@ def docker_answers(monkeypatch: pytest.MonkeyPatch, network: dict[str, str]) -> 
         assert command[0] == "docker"
         return subprocess.CompletedProcess(command, 0, json.dumps(network) + "\n", "")
 
-    monkeypatch.setattr(containers.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(subprocess, "run", run)
 
 
@@ -38,7 +38,7 @@ def test_without_docker_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     def run(*_: Any, **__: Any) -> None:
         raise FileNotFoundError
 
-    monkeypatch.setattr(containers.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(NoContainersError, match="no docker on this machine"):
         bridge_address()
