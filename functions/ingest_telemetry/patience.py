@@ -2,7 +2,7 @@
 
 The failure destination is S3 too, so an outage of S3 or KMS must not use up the mapping's retries:
 an attempt that fails is repeated until shortly before the function's timeout, and only then does
-the batch fail. Some 300 retries of five minutes outlast a day.
+the batch fail. 400 retries of four minutes outlast a day.
 """
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 No emulator enforces any of it; on AWS each of these would be an AccessDenied, or a door left open.
 """
 
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,8 @@ from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 from tests.template.conftest import KEY_ARN, MakeStack
 from tests.template.expand import ROOT, TEMPLATE
 from tests.template.statements import listed, operations_called, permissions
+
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 # Whose role runs which code.
 CODE = {
@@ -283,13 +286,64 @@ def test_alarm_topic_is_not_under_the_key_that_aws_manages(stack: dict[str, Any]
     assert "KmsMasterKeyId" not in stack["AlarmTopic"]["Properties"]
 
 
-def test_alarms_and_events_may_publish_to_the_topic(stack: dict[str, Any]) -> None:
-    (statement,) = stack["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert set(statement["Principal"]["Service"]) == {
-        "cloudwatch.amazonaws.com",
-        "events.amazonaws.com",
+def publishers(stack: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The statements of the alarm topic's policy, by the service that they let publish."""
+    statements = stack["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    return {
+        service: statement
+        for statement in statements
+        for service in listed(statement["Principal"]["Service"])
     }
-    assert statement["Resource"] == "AlarmTopic"
+
+
+def test_alarms_and_events_may_publish_to_the_topic(stack: dict[str, Any]) -> None:
+    found = publishers(stack)
+    assert set(found) == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}
+    for statement in found.values():
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "sns:Publish")
+        assert statement["Resource"] == "AlarmTopic"
+
+
+def test_alarms_publish_from_this_account_only(stack: dict[str, Any]) -> None:
+    assert "aws:SourceAccount" in str(publishers(stack)["cloudwatch.amazonaws.com"]["Condition"])
+
+
+def test_no_condition_keeps_events_from_the_topic(stack: dict[str, Any]) -> None:
+    # EventBridge gives a topic's policy nothing to compare: under a condition it is refused.
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+    assert "Condition" not in publishers(stack)["events.amazonaws.com"]
+
+
+def key_policy_of_the_docs() -> dict[str, dict[str, Any]]:
+    """The statements that docs/operations.md has for a key of one's own, by service."""
+    section = OPERATIONS.read_text().partition("## A key of your own")[2]
+    (snippet,) = re.findall(r"```json\n(.+?)```", section.partition("\n## ")[0], re.DOTALL)
+    return {
+        service: statement
+        for statement in json.loads(f"[{snippet}]")
+        for service in listed(statement["Principal"]["Service"])
+    }
+
+
+def test_documented_key_policy_lets_alarms_events_and_query_results_in() -> None:
+    found = {service: set(each["Action"]) for service, each in key_policy_of_the_docs().items()}
+    # https://docs.aws.amazon.com/athena/latest/ug/encrypting-managed-results.html
+    assert found == {
+        "cloudwatch.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "events.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "encryption.athena.amazonaws.com": {
+            "kms:Decrypt",
+            "kms:GenerateDataKey",
+            "kms:DescribeKey",
+        },
+    }
+
+
+def test_no_condition_keeps_events_from_the_key() -> None:
+    conditional = {
+        service for service, each in key_policy_of_the_docs().items() if "Condition" in each
+    }
+    assert conditional == {"cloudwatch.amazonaws.com", "encryption.athena.amazonaws.com"}
 
 
 def test_buckets_refuse_plain_http_and_the_public(stack: dict[str, Any]) -> None:

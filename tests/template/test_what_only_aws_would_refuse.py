@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ingest_telemetry.patience import LONGEST_PAUSE_SECONDS, RESERVE_SECONDS
 from telemetry_contract.zone_paths import RAW_PREFIX
 from tests.template.conftest import MakeStack
 from tests.template.expand import ROOT
@@ -114,8 +115,20 @@ def test_no_record_is_acknowledged_by_a_filter_or_a_response(stack: dict[str, An
 
 
 def test_retries_outlast_a_day_of_outage(stack: dict[str, Any]) -> None:
+    # An attempt ends as soon as the next pause would reach into the reserve.
     timeout = stack["IngestTelemetryFunction"]["Properties"]["Timeout"]
-    assert mapping(stack)["MaximumRetryAttempts"] * timeout > DAY
+    shortest_attempt = timeout - RESERVE_SECONDS - LONGEST_PAUSE_SECONDS
+    assert mapping(stack)["MaximumRetryAttempts"] * shortest_attempt > DAY
+
+
+@pytest.mark.parametrize(
+    "path", ["docs/operations.md", "functions/ingest_telemetry/patience.py", "template.yaml"]
+)
+def test_number_of_retries_is_the_same_wherever_it_is_said(
+    stack: dict[str, Any], path: str
+) -> None:
+    said = set(re.findall(r"(\d+) (?:retries|attempts)", (ROOT / path).read_text()))
+    assert said == {str(mapping(stack)["MaximumRetryAttempts"])}
 
 
 def test_record_is_given_up_before_the_stream_forgets_it(
