@@ -23,6 +23,8 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField, StringType, TimestamptzType
 
+from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
+
 TABLES = ("readings", "curation_runs", "device_registry")
 _REGISTRY = Schema(
     NestedField(1, "device_id", StringType()),
@@ -128,7 +130,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
             continue
         connection.register(name, table.scan().to_arrow())
     connection.register("raw_objects", raw_objects(lake))
-    rejected = list(_tables(lake, lake.rejected_bucket, "rejected_data/"))
+    rejected = list(_tables(lake, lake.rejected_bucket, REJECTED_PREFIX))
     if rejected:
         connection.register("rejected_data", pa.concat_tables(rejected, promote_options="default"))
     return connection
@@ -140,7 +142,7 @@ def raw_objects(lake: Lake) -> pa.Table:
     found: dict[str, list[object]] = {
         name: [] for name in ("key", "rows", "oldest_arrival", "written_at")
     }
-    for item in _objects(s3, lake.raw_bucket, "raw_data/"):
+    for item in _objects(s3, lake.raw_bucket, RAW_PREFIX):
         body = io.BytesIO(_body(s3, lake.raw_bucket, item["Key"]))
         arrivals = pq.read_table(body, columns=["arrival_time"]).column(0)
         found["key"].append(item["Key"])
@@ -153,7 +155,7 @@ def raw_objects(lake: Lake) -> pa.Table:
 def rejected_rows(lake: Lake) -> dict[str, int]:
     """How many rows the rejected zone's objects hold, by reason."""
     counts: Counter[str] = Counter()
-    for table in _tables(lake, lake.rejected_bucket, "rejected_data/"):
+    for table in _tables(lake, lake.rejected_bucket, REJECTED_PREFIX):
         counts.update(table.column("reason").to_pylist())
     return dict(counts)
 
