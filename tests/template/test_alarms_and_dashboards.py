@@ -76,6 +76,11 @@ def test_runbook_has_one_entry_per_alarm(stack: dict[str, Any]) -> None:
     assert sorted(headings) == sorted([*alarms(stack), *event_rules(stack)])
 
 
+def test_every_output_is_named_for_operators(template: dict[str, Any]) -> None:
+    text = RUNBOOK.read_text()
+    assert not [name for name in template["Outputs"] if name not in text]
+
+
 def test_runbook_entries_say_what_it_means_what_to_look_at_and_what_to_do() -> None:
     for entry in re.split(r"^### ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]:
         for part in ("**Means**", "**Look**", "**Do**"):
