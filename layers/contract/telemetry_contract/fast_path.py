@@ -107,12 +107,12 @@ def prove(
 class _Group:
     """The records and rows of one shape: the keys of a payload, and those of its container."""
 
-    __slots__ = ("_contained", "_decode", "_keys", "_nested", "records", "rows")
+    __slots__ = ("_contained", "_container", "_decode", "_keys", "records", "rows")
 
     def __init__(self, keys: Keys, contained: Keys | None) -> None:
         self._keys = keys
         self._contained = contained
-        self._nested: int | None = None if contained is None else keys.index(CONTAINER)
+        self._container: int | None = keys.index(CONTAINER) if CONTAINER in keys else None
         self._decode: Decode | None = None
         self.records: list[Record] = []
         self.rows: list[Row] = []
@@ -134,9 +134,13 @@ class _Group:
             row = astuple(self._decode(payload))
         except _UNREADABLE:
             return None
-        if self._nested is None:
+        if self._container is None:
             return row
-        return row + astuple(row[self._nested])
+        container = row[self._container]
+        if self._contained is not None:
+            return row + astuple(container)
+        # Where the shape has no container, its decoder takes anything there, a container too.
+        return None if type(container) is dict else row
 
 
 class _Groups(dict[tuple[Keys, Keys | None], _Group]):

@@ -216,6 +216,8 @@ def batches(draw: st.DrawFn) -> list[Record | Rejection]:
                 if key in DEVICE_ID.spellings and draw(st.booleans())
                 else draw(times)
                 if key in EVENT_TIME.spellings and draw(st.booleans())
+                else draw(st.one_of(members(), values))
+                if key == CONTAINER and draw(st.booleans())
                 else value
                 for key, value in shape.items()
             }
@@ -351,3 +353,16 @@ def test_decoder_of_a_shape_leaves_payloads_that_only_begin_like_it() -> None:
         Record(f"shard:{place}", ARRIVAL, payload) for place, payload in enumerate(payloads)
     ]
     assert assert_both_paths_agree(records) == len(records)
+
+
+@pytest.mark.parametrize("inside", [None, 7, "text", [1]], ids=str)
+def test_decoder_of_a_shape_without_a_container_leaves_payloads_that_have_one(inside: Any) -> None:
+    plain = {"device_id": "d1", "timestamp": 1_795_428_000, "data": inside}
+    # A field out of its bounds, another device: all of it would be accepted as mere attributes.
+    smuggled = {"temp": 21.5, "humidity": 500, "device_id": "other"}
+    variants = [plain] * 40 + [plain | {"data": smuggled}, plain | {"data": {}}, plain] * 3
+    records: list[Record | Rejection] = [
+        Record(f"shard:{place}", ARRIVAL, json.dumps(variant).encode())
+        for place, variant in enumerate(variants)
+    ]
+    assert assert_both_paths_agree(records) == 46
