@@ -43,7 +43,8 @@ FLAG_MEANINGS: Final = {
     event_time.OFFSET_ASSUMED: "the event time had no offset; it was read as UTC",
     event_time.FAR_FROM_ARRIVAL: "the event time is further from the arrival than "
     "`ClockSkewFlagSeconds`: a wrong clock, or a late delivery",
-    event_time.FROM_ARRIVAL: "the payload had no event time; the arrival time stands in "
+    event_time.FROM_ARRIVAL: "the payload had no event time; its arrival at the broker, else in "
+    "the stream, stands in "
     "(only with `MissingTimestampPolicy=arrival_time`)",
     identity.IDENTITY_MISMATCH_FLAG: "the payload names another device than its topic "
     "(only with `IdentityMismatchPolicy=flag`)",

@@ -3,7 +3,8 @@
 `aws/lambda/...` is written by the event source mapping when it gives up on a batch: the whole
 Lambda event is in it, so that invoking the function with it decides as the first attempt would
 have. `iot/...` is written by the rule's error action when the rule could not reach the stream:
-the payload is in it, and goes onto the stream in the rule's own envelope.
+the payload is in it, and goes onto the stream in the rule's own envelope. What the document lacks
+of that envelope is taken from the object, so that however often it is put, it is one event.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ops.errors import OperationError
+from telemetry_contract.event_time import microseconds_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,7 +61,7 @@ def list_keys(
 
 def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
     """The batch in an object of the mapping; raises OperationError if there is none in it."""
-    document = _read_document(s3, bucket, key)
+    document, _ = _read_document(s3, bucket, key)
     payload = document.get("payload")
     if not isinstance(payload, str):
         where = document.get("KinesisBatchInfo", {})
@@ -80,7 +82,7 @@ def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
 
 def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> UndeliveredMessage:
     """The message in an object of the rule's error action; raises OperationError if it has none."""
-    document = _read_document(s3, bucket, key)
+    document, written = _read_document(s3, bucket, key)
     try:
         topic = str(document["topic"])
         payload = document["base64OriginalPayload"]
@@ -97,8 +99,9 @@ def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> Undelivered
         "payload_b64": payload,
         "topic": topic,
         "client_id": client_id,
-        # The object's own name: the error action's document has neither the rule's ingest id nor
-        # its timestamp, and a second redrive must make the same event of it.
+        # The object's own time and name: the error action's document has neither the rule's
+        # timestamp nor its ingest id, and a second redrive must make the same event of it.
+        "broker_time": microseconds_of(written) // 1_000,
         "ingest_id": PurePosixPath(key).stem,
         "trace_id": document.get("cloudwatchTraceId"),
     }
@@ -110,14 +113,15 @@ def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> Undelivered
     )
 
 
-def _read_document(s3: S3Client, bucket: str, key: str) -> dict[str, Any]:
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+def _read_document(s3: S3Client, bucket: str, key: str) -> tuple[dict[str, Any], datetime]:
+    """The JSON object in an object of the zone, and when it was written."""
+    stored = s3.get_object(Bucket=bucket, Key=key)
     try:
-        document = json.loads(body)
+        document = json.loads(stored["Body"].read())
     except ValueError as error:
         raise OperationError(
             f"s3://{bucket}/{key} is not JSON ({error}); it cannot be redriven by this tool."
         ) from error
     if not isinstance(document, dict):
         raise OperationError(f"s3://{bucket}/{key} holds no JSON object; it cannot be redriven.")
-    return document
+    return document, stored["LastModified"]

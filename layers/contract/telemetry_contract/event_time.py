@@ -42,11 +42,18 @@ def event_time_of(
     Raises ContractViolation: timestamp_invalid or timestamp_out_of_range.
     """
     event_time, is_offset_assumed = instant_of(value)
+    refuse_out_of_range(event_time, arrival_time, limits)
+    return event_time, time_flags(event_time - arrival_time, is_offset_assumed, limits)
+
+
+def refuse_out_of_range(
+    event_time: Microseconds, arrival_time: Microseconds, limits: Limits
+) -> None:
+    """Raises ContractViolation: timestamp_out_of_range."""
     if event_time < limits.earliest_event_time:
         raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, "before the earliest accepted")
     if event_time > arrival_time + limits.max_event_time_ahead:
         raise ContractViolation(Reason.TIMESTAMP_OUT_OF_RANGE, "too far after the arrival")
-    return event_time, time_flags(event_time - arrival_time, is_offset_assumed, limits)
 
 
 def time_flags(from_arrival: int, is_offset_assumed: bool, limits: Limits) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from telemetry_contract.event_id import event_id_of
-from telemetry_contract.event_time import FROM_ARRIVAL, event_time_of
+from telemetry_contract.event_time import FROM_ARRIVAL, event_time_of, refuse_out_of_range
 from telemetry_contract.fields import CONTAINER, DEVICE_ID, EVENT_TIME, FIELDS, SPELLINGS
 from telemetry_contract.identity import Identity, device_id_of, identity_of
 from telemetry_contract.json_text import cut_elements, parse, refuse_deep_nesting, text_of
@@ -125,13 +125,20 @@ def _reading_of(
 def _placed_in_time(
     value: object, record: Record, sub_sequence: int, limits: Limits
 ) -> tuple[Microseconds, tuple[str, ...], str | None]:
-    """Event time, its flags, and what must join the event id when the device gave no time."""
+    """Event time, its flags, and what must join the event id when the device gave no time.
+
+    Then id and time are functions of the same envelope: a message may come twice from the stream,
+    each time with another arrival, and has to be one event at one time.
+    """
     if value is not None:
         return *event_time_of(value, record.arrival_time, limits), None
     if limits.missing_timestamp_policy == "reject":
         raise ContractViolation(Reason.TIMESTAMP_MISSING)
     delivery_id = f"{record.ingest_id or record.position}:{sub_sequence}"
-    return record.arrival_time, (FROM_ARRIVAL,), delivery_id
+    if record.broker_time is None:
+        return record.arrival_time, (FROM_ARRIVAL,), delivery_id
+    refuse_out_of_range(record.broker_time, record.arrival_time, limits)
+    return record.broker_time, (FROM_ARRIVAL,), delivery_id
 
 
 def _validated(given: dict[str, object]) -> tuple[dict[str, Value], list[str]]:

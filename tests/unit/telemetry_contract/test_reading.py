@@ -8,6 +8,7 @@ import pytest
 from telemetry_contract.event_id import event_id_of
 from telemetry_contract.limits import Limits
 from telemetry_contract.reading import interpret
+from telemetry_contract.record import Record
 from telemetry_contract.rejection import LONGEST_DETAIL, Reason
 from tests.unit.telemetry_contract.samples import (
     ARRIVAL,
@@ -297,6 +298,28 @@ def test_a_reading_without_time_is_rejected_or_placed_at_its_arrival_by_policy()
     reading = reading_of(heartbeat, limits)
     assert reading.event_time == ARRIVAL
     assert reading.quality_flags == ("event_time_from_arrival",)
+
+
+def test_a_reading_without_time_is_one_event_at_one_time_however_often_it_is_delivered() -> None:
+    limits = Limits(missing_timestamp_policy="arrival_time")
+    broker_time = ARRIVAL - 120_000
+    deliveries = [
+        Record(position, arrival, b'{"device_id":"a"}', "i-1", broker_time)
+        for position, arrival in [("shard-0:1", ARRIVAL), ("shard-1:7", ARRIVAL + 7_200_000_000)]
+    ]
+    events = [
+        (reading.event_id, reading.event_time, reading.quality_flags)
+        for record in deliveries
+        for reading in interpret(record, limits)[0]
+    ]
+    assert events == [(events[0][0], broker_time, ("event_time_from_arrival",))] * 2
+
+
+@pytest.mark.parametrize("broker_time", [0, ARRIVAL + 86_400_000_001])
+def test_a_brokers_time_keeps_the_bounds_where_it_stands_in(broker_time: int) -> None:
+    limits = Limits(missing_timestamp_policy="arrival_time")
+    rejection = rejection_of(b'{"device_id":"a"}', limits, broker_time=broker_time)
+    assert rejection.reason is Reason.TIMESTAMP_OUT_OF_RANGE
 
 
 def test_equal_heartbeats_are_two_and_one_delivered_twice_is_one() -> None:
