@@ -46,7 +46,8 @@ FLAG_MEANINGS: Final = {
     event_time.FROM_ARRIVAL: "the payload had no event time; its arrival at the broker, else in "
     "the stream, stands in "
     "(only with `MissingTimestampPolicy=arrival_time`)",
-    identity.IDENTITY_MISMATCH_FLAG: "the payload names another device than its topic "
+    identity.IDENTITY_MISMATCH_FLAG: "the payload names another device than its topic, "
+    "or the topic begins with `dt/` and names none "
     "(only with `IdentityMismatchPolicy=flag`)",
 }
 

@@ -252,7 +252,7 @@ def _identities(device_ids: Column, topics: Column) -> tuple[Column, Places]:
     if set(map(type, device_ids)) == {str} and all(map(is_device_id, set(device_ids))):
         if named == device_ids:
             return ["verified"] * len(topics), set()
-        if not any(named):
+        if set(things.values()) == {None}:
             return ["claimed"] * len(topics), set()
     bad = {
         place

@@ -4,6 +4,10 @@
 says the same. `claimed` is everything else: topics that name no thing, records put by SDK
 producers, and mismatches where the operator lets gateways speak for others. Whoever may put to the
 stream directly could forge an envelope: that permission is the boundary of this promise.
+
+A topic that begins as telemetry's do and names no thing is a mismatch, not a topic of another kind:
+Basic Ingest passes over the rule's topic filter, and a policy's `dt/*/<thing>/telemetry` allows
+more levels than the form has.
 """
 
 import re
@@ -17,15 +21,24 @@ type Identity = Literal["verified", "claimed"]
 
 IDENTITY_MISMATCH_FLAG: Final = "identity_mismatch"
 
+# In place of a thing where a telemetry topic has not the form: no device id is equal to it.
+NO_THING: Final = ""
+
+_TELEMETRY_PREFIX: Final = "dt/"
 _TELEMETRY_TOPIC: Final = re.compile(r"dt/[^/]+/([^/]+)/telemetry")
 # AWS IoT thing names are [a-zA-Z0-9:_-]{1,128}; ids of SDK producers also use . @ and +.
 _DEVICE_ID: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9:_.@+-]+")
 
 
 def thing_of(topic: str | None) -> str | None:
-    """The thing that a topic `dt/<application>/<thing>/telemetry` names, else None."""
-    named = _TELEMETRY_TOPIC.fullmatch(topic) if topic is not None else None
-    return named[1] if named else None
+    """The thing that a topic `dt/<application>/<thing>/telemetry` names.
+
+    NO_THING if the topic begins with `dt/` but has another form; None if it begins otherwise.
+    """
+    if topic is None or not topic.startswith(_TELEMETRY_PREFIX):
+        return None
+    named = _TELEMETRY_TOPIC.fullmatch(topic)
+    return named[1] if named else NO_THING
 
 
 def is_device_id(text: str) -> bool:
@@ -66,4 +79,5 @@ def identity_of(
         return "verified", ()
     if limits.identity_mismatch_policy == "flag":
         return "claimed", (IDENTITY_MISMATCH_FLAG,)
-    raise ContractViolation(Reason.IDENTITY_MISMATCH)
+    detail = "the topic is not dt/<application>/<thing>/telemetry" if thing == NO_THING else ""
+    raise ContractViolation(Reason.IDENTITY_MISMATCH, detail)

@@ -38,7 +38,11 @@ class Reason(StrEnum):
         "device_id_invalid",
         "The device id is not a text of 1 to 128 letters, digits and `_ - : . @ +`.",
     )
-    IDENTITY_MISMATCH = "identity_mismatch", "The payload names another device than its topic."
+    IDENTITY_MISMATCH = (
+        "identity_mismatch",
+        "The payload names another device than its topic, or the topic begins with `dt/` and "
+        "names none.",
+    )
     TIMESTAMP_MISSING = "timestamp_missing", "No event time."
     TIMESTAMP_INVALID = "timestamp_invalid", "The event time is no time."
     TIMESTAMP_OUT_OF_RANGE = (

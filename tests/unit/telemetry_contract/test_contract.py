@@ -9,6 +9,7 @@ import pytest
 from telemetry_contract.columns import raw_table, readings_part, rejected_table, rejections_part
 from telemetry_contract.fields import (
     CONTAINER,
+    CONTRACT_VERSION,
     DEVICE_ID,
     EVENT_TIME,
     FIELDS,
@@ -96,7 +97,7 @@ def test_rows_survive_parquet() -> None:
     assert row["attributes"] == [("firmware", "1.2")]
     assert row["quality_flags"] == ["humidity_out_of_range"]
     assert row["payload"] == reading.payload
-    assert row["contract_version"] == 1
+    assert row["contract_version"] == CONTRACT_VERSION
 
     rejected = rejected_table([rejections_part([rejection_of(b"{}")])])
     (row,) = pq.read_table(io.BytesIO(parquet_of(rejected))).to_pylist()

@@ -228,7 +228,14 @@ def batches(draw: st.DrawFn) -> list[Record | Rejection]:
                     {
                         "payload_b64": base64.b64encode(data).decode(),
                         "topic": draw(
-                            st.sampled_from([None, "dt/fleet/device-1/telemetry", "elsewhere"])
+                            st.sampled_from(
+                                [
+                                    None,
+                                    "dt/fleet/device-1/telemetry",
+                                    "dt/x/y/device-1/telemetry",
+                                    "elsewhere",
+                                ]
+                            )
                         ),
                         "broker_time": draw(st.sampled_from([None, 1_795_428_000_000])),
                         "ingest_id": draw(st.sampled_from([None, "f0e1"])),

@@ -1,20 +1,34 @@
 """Who a reading is of, and how far that is to be trusted."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from telemetry_contract.identity import is_device_id, thing_of
+from telemetry_contract.fast_path import prove
+from telemetry_contract.identity import NO_THING, is_device_id, thing_of
 from telemetry_contract.limits import Limits
 from telemetry_contract.rejection import Reason
-from tests.unit.telemetry_contract.samples import good, reading_of, rejection_of
+from tests.unit.telemetry_contract.samples import good, reading_of, record_of, rejection_of
 
 TOPIC = "dt/fleet/device-1/telemetry"
+# Basic Ingest takes a message on any topic, the rule's filter notwithstanding.
+MISFORMED = [
+    "dt/device-1/telemetry",
+    "dt/x/y/device-1/telemetry",
+    "dt/fleet//telemetry",
+    "dt//device-1/telemetry",
+    "dt/fleet/device-1/telemetry/x",
+    "dt/fleet/device-1/telemetry\n",
+    "dt/fleet/device-1/state",
+    "dt/",
+]
 
 
 def test_a_device_on_its_own_topic_is_verified() -> None:
     assert reading_of(good(), topic=TOPIC).identity == "verified"
 
 
-@pytest.mark.parametrize("topic", [None, "elsewhere", "dt/device-1/telemetry", TOPIC + "/x"])
+@pytest.mark.parametrize("topic", [None, "elsewhere", "dt", "x/" + TOPIC, "dtx/fleet/device-1"])
 def test_without_a_thing_in_the_topic_the_payloads_word_stands(topic: str | None) -> None:
     reading = reading_of(good(), topic=topic)
     assert (reading.identity, reading.device_id) == ("claimed", "device-1")
@@ -30,6 +44,21 @@ def test_a_gateway_may_speak_for_others_by_policy_and_is_flagged() -> None:
     reading = reading_of(good(), limits, topic="dt/fleet/gateway/telemetry")
     assert (reading.identity, reading.device_id) == ("claimed", "device-1")
     assert reading.quality_flags == ("identity_mismatch",)
+
+
+@pytest.mark.parametrize("topic", MISFORMED)
+def test_a_telemetry_topic_of_another_form_is_a_mismatch(topic: str) -> None:
+    rejection = rejection_of(good(), topic=topic)
+    assert rejection.reason is Reason.IDENTITY_MISMATCH
+    assert "<thing>" in rejection.detail
+    flagged = reading_of(good(), Limits(identity_mismatch_policy="flag"), topic=topic)
+    assert (flagged.identity, flagged.quality_flags) == ("claimed", ("identity_mismatch",))
+
+
+@pytest.mark.parametrize("topic", MISFORMED)
+def test_no_number_of_readings_on_such_a_topic_is_proven_good(topic: str) -> None:
+    records = [record_of(good(), topic=topic)] * 100
+    assert prove(records, Limits()).readings == 0
 
 
 def test_of_a_key_given_twice_the_last_counts_and_is_what_is_verified() -> None:
@@ -75,6 +104,17 @@ def test_nothing_else_is_a_device_id(text: str) -> None:
 
 def test_a_topic_names_a_thing_at_its_third_level() -> None:
     assert thing_of("dt/fleet/a:b/telemetry") == "a:b"
-    assert thing_of("dt/fleet/a/b/telemetry") is None
-    assert thing_of("dt/fleet//telemetry") is None
-    assert thing_of("dt/fleet/a/telemetry\n") is None
+    assert thing_of("elsewhere/fleet/a/telemetry") is None
+
+
+@given(st.text(st.sampled_from("adt/x\n")).map(lambda end: "dt/" + end))
+def test_every_topic_that_begins_as_telemetrys_do_names_its_thing_or_none_that_can_be(
+    topic: str,
+) -> None:
+    thing = thing_of(topic + "/telemetry")
+    assert thing is not None
+    if thing == NO_THING:
+        assert not is_device_id(thing)
+    else:
+        assert topic == f"dt/{topic.split('/')[1]}/{thing}"
+    assert thing_of(topic) == NO_THING
