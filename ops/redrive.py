@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +22,8 @@ from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.event_time import microseconds_of
-from telemetry_contract.limits import MICROSECONDS_PER_SECOND, Limits
+from telemetry_contract.limit_variables import LimitVariableError, limits_from
+from telemetry_contract.limits import Limits
 from telemetry_contract.reading import interpret
 from telemetry_contract.rejection import Rejection
 from telemetry_contract.zone_paths import REJECTED_PREFIX
@@ -223,25 +224,9 @@ def limits_of(environment: Mapping[str, str], function: str) -> Limits:
     Raises OperationError if its environment does not say them.
     """
     try:
-        identity, timestamp = (
-            environment["IDENTITY_MISMATCH_POLICY"],
-            environment["MISSING_TIMESTAMP_POLICY"],
-        )
-        limits = Limits(
-            earliest_event_time=microseconds_of(
-                datetime.fromisoformat(environment["EARLIEST_EVENT_TIME"])
-            ),
-            max_event_time_ahead=int(environment["MAX_EVENT_TIME_AHEAD_SECONDS"])
-            * MICROSECONDS_PER_SECOND,
-            clock_skew_flag=int(environment["CLOCK_SKEW_FLAG_SECONDS"]) * MICROSECONDS_PER_SECOND,
-        )
-    except (KeyError, ValueError, TypeError) as error:
+        return limits_from(environment)
+    except LimitVariableError as error:
         raise OperationError(
-            f"function {function} does not say by which bounds it decides ({error!r} in its "
+            f"function {function} does not say by which bounds it decides ({error} in its "
             "environment): is it the function of this application?"
         ) from error
-    return replace(
-        limits,
-        identity_mismatch_policy="flag" if identity == "flag" else "reject",
-        missing_timestamp_policy="arrival_time" if timestamp == "arrival_time" else "reject",
-    )

@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,7 @@ from ops.errors import OperationError
 from telemetry_contract.decoding import PAYLOAD_KEY
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.rejection import Reason
+from telemetry_contract.zone_paths import hour_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -63,6 +64,9 @@ class RejectedRow:
         return self.sub_sequence > 0 or is_inner_array
 
 
+# Reasons found before an envelope is taken off: the payload of such a row is the record's data.
+_OF_THE_WHOLE_RECORD: Final = (Reason.MALFORMED_ENVELOPE, Reason.TOO_LARGE)
+
 _COLUMNS: Final = list(RejectedRow.__dataclass_fields__)
 
 
@@ -72,10 +76,7 @@ def list_keys(s3: S3Client, bucket: str, prefix: str, since: datetime | None) ->
     Only whole hours are left out, by the time of writing in the key, which is never before the
     arrival of a row.
     """
-    start_after = ""
-    if since is not None:
-        hour = since.astimezone(UTC)
-        start_after = f"{prefix}ingest_date={hour:%Y-%m-%d}/ingest_hour={hour:%H}/"
+    start_after = "" if since is None else hour_folder(prefix, since)
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=bucket, Prefix=prefix, StartAfter=start_after
     )
@@ -101,9 +102,10 @@ def read_rows(s3: S3Client, bucket: str, key: str) -> list[RejectedRow]:
 def record_data(row: RejectedRow) -> bytes:
     """The record's data as it stood on the stream, as far as the function decides by it.
 
-    That is the payload itself where it came without the rule's envelope (or where the envelope was
-    what was wrong), else an envelope. An element of an array goes alone, with its place in the
-    envelope, so that it keeps its record id and never becomes another reading than it was.
+    That is the payload itself where it came without the rule's envelope (or where the record was
+    rejected with its envelope, broken or too large), else an envelope. An element of an array goes
+    alone, with its place in the envelope, so that it keeps its record id and never becomes another
+    reading than it was.
     """
     broker = {
         "topic": row.topic,
@@ -114,9 +116,7 @@ def record_data(row: RejectedRow) -> bytes:
         "sub_sequence": row.sub_sequence if row.is_element else None,
     }
     said = {name: value for name, value in broker.items() if value is not None}
-    if row.reason == Reason.MALFORMED_ENVELOPE:
-        return row.payload
-    if not said and PAYLOAD_KEY.encode() not in row.payload:
+    if not said and (row.reason in _OF_THE_WHOLE_RECORD or PAYLOAD_KEY.encode() not in row.payload):
         return row.payload
     said[PAYLOAD_KEY] = base64.b64encode(row.payload).decode()
     return json.dumps(said, separators=(",", ":")).encode()

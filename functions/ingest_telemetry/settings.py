@@ -5,17 +5,11 @@ A missing or wrong variable fails the start, and records wait in the stream unti
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from os import environ
 from typing import Self
 
-from telemetry_contract.event_time import microseconds_of
-from telemetry_contract.limits import (
-    MICROSECONDS_PER_SECOND,
-    IdentityMismatchPolicy,
-    Limits,
-    MissingTimestampPolicy,
-)
+from telemetry_contract.limit_variables import LimitVariableError, limits_from
+from telemetry_contract.limits import Limits
 
 
 class SettingsError(Exception):
@@ -24,7 +18,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One field per variable, by the same name in capitals.
+    """One field per variable, by the same name in capitals; `limits` are `LIMIT_VARIABLES`.
 
     The `powertools_*` fields are read by Powertools itself under these names; they are here so that
     the list is complete. `aws_endpoint_url` is empty on AWS.
@@ -32,11 +26,7 @@ class Settings:
 
     raw_zone_bucket: str
     rejected_zone_bucket: str
-    earliest_event_time: datetime
-    max_event_time_ahead_seconds: int
-    clock_skew_flag_seconds: int
-    identity_mismatch_policy: IdentityMismatchPolicy
-    missing_timestamp_policy: MissingTimestampPolicy
+    limits: Limits
     powertools_service_name: str
     powertools_metrics_namespace: str
     powertools_log_level: str
@@ -48,26 +38,11 @@ class Settings:
         return cls(
             raw_zone_bucket=_text(variables, "RAW_ZONE_BUCKET"),
             rejected_zone_bucket=_text(variables, "REJECTED_ZONE_BUCKET"),
-            earliest_event_time=_time(variables, "EARLIEST_EVENT_TIME"),
-            max_event_time_ahead_seconds=_seconds(variables, "MAX_EVENT_TIME_AHEAD_SECONDS"),
-            clock_skew_flag_seconds=_seconds(variables, "CLOCK_SKEW_FLAG_SECONDS"),
-            identity_mismatch_policy=_identity_mismatch_policy(variables),
-            missing_timestamp_policy=_missing_timestamp_policy(variables),
+            limits=_limits(variables),
             powertools_service_name=_text(variables, "POWERTOOLS_SERVICE_NAME"),
             powertools_metrics_namespace=_text(variables, "POWERTOOLS_METRICS_NAMESPACE"),
             powertools_log_level=_text(variables, "POWERTOOLS_LOG_LEVEL"),
             aws_endpoint_url=variables.get("AWS_ENDPOINT_URL", ""),
-        )
-
-    @property
-    def limits(self) -> Limits:
-        """The operator's choices as the contract takes them."""
-        return Limits(
-            earliest_event_time=microseconds_of(self.earliest_event_time),
-            max_event_time_ahead=self.max_event_time_ahead_seconds * MICROSECONDS_PER_SECOND,
-            clock_skew_flag=self.clock_skew_flag_seconds * MICROSECONDS_PER_SECOND,
-            identity_mismatch_policy=self.identity_mismatch_policy,
-            missing_timestamp_policy=self.missing_timestamp_policy,
         )
 
 
@@ -83,41 +58,8 @@ def _text(variables: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _seconds(variables: Mapping[str, str], name: str) -> int:
-    value = _text(variables, name)
-    if not (value.isascii() and value.isdigit()):
-        raise SettingsError(f"{name} has to be a number of seconds, not {value!r}")
-    return int(value)
-
-
-def _time(variables: Mapping[str, str], name: str) -> datetime:
-    value = _text(variables, name)
+def _limits(variables: Mapping[str, str]) -> Limits:
     try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise SettingsError(f"{name} has to be an ISO 8601 time, not {value!r}") from None
-    if moment.tzinfo is None:
-        raise SettingsError(f"{name} has to have an offset, not {value!r}")
-    return moment
-
-
-def _identity_mismatch_policy(variables: Mapping[str, str]) -> IdentityMismatchPolicy:
-    match _text(variables, "IDENTITY_MISMATCH_POLICY"):
-        case "reject":
-            return "reject"
-        case "flag":
-            return "flag"
-        case other:
-            raise SettingsError(f"IDENTITY_MISMATCH_POLICY is reject or flag, not {other!r}")
-
-
-def _missing_timestamp_policy(variables: Mapping[str, str]) -> MissingTimestampPolicy:
-    match _text(variables, "MISSING_TIMESTAMP_POLICY"):
-        case "reject":
-            return "reject"
-        case "arrival_time":
-            return "arrival_time"
-        case other:
-            raise SettingsError(
-                f"MISSING_TIMESTAMP_POLICY is reject or arrival_time, not {other!r}"
-            )
+        return limits_from(variables)
+    except LimitVariableError as error:
+        raise SettingsError(str(error)) from error

@@ -13,6 +13,8 @@ from sqlglot import exp
 from ingest_telemetry.metrics import REASON_DIMENSION, Metric
 from ingest_telemetry.settings import Settings
 from telemetry_contract import decoding
+from telemetry_contract.limit_variables import LIMIT_VARIABLES
+from telemetry_contract.limits import Limits
 from telemetry_contract.raw_schema import RAW_SCHEMA, REJECTED_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 from tests.template.conftest import MakeStack
@@ -74,8 +76,12 @@ def columns_of_job(name: str) -> list[str]:
 
 
 def test_variables_of_the_function_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
-    fields = {field.name.upper() for field in dataclasses.fields(Settings)}
-    assert set(environment(stack)) == fields
+    fields = {field.name.upper() for field in dataclasses.fields(Settings)} - {"LIMITS"}
+    assert set(environment(stack)) == fields | set(LIMIT_VARIABLES)
+
+
+def test_defaults_of_the_template_are_those_of_the_contract(stack: dict[str, Any]) -> None:
+    assert Settings.from_environment(environment(stack)).limits == Limits()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from events.generate_kinesis import ARRIVAL, READINGS
+from ops.errors import OperationError
 from ops.rejected_zone import RejectedRow, events_of, kinesis_record
 from tests.ingestion import Row, event_of, ingest
 from tests.unit.ops.conftest import Deployed
@@ -92,6 +93,17 @@ def test_redriven_reading_is_the_row_that_it_would_have_been_at_first(deployed: 
     assert redriven == {
         row["record_id"]: row for row in at_first.accepted if row["payload"] != GOOD
     }
+
+
+def test_record_that_was_too_large_with_its_envelope_goes_in_again_with_it_once(
+    deployed: Deployed,
+) -> None:
+    event = event_of([enveloped(GOOD), GOOD], arrival=ARRIVAL)
+    first = ingest(event, max_payload_bytes=len(GOOD) - 1)
+    assert first.rejected_by_reason == {"too_large": 2}
+    deployed.reject(first)
+    deployed.redrive(apply=True)
+    assert by_record_id(deployed.function.accepted) == by_record_id(ingest(event).accepted)
 
 
 def test_redriving_twice_gives_the_same_event_ids(deployed: Deployed) -> None:
@@ -250,3 +262,12 @@ def test_events_keep_to_what_a_mapping_would_send(
         assert len({record["eventID"].split(":")[0] for record in records}) == 1
         sequences = [int(record["kinesis"]["sequenceNumber"]) for record in records]
         assert sequences == sorted(sequences)
+
+
+@pytest.mark.parametrize("policy", ["IDENTITY_MISMATCH_POLICY", "MISSING_TIMESTAMP_POLICY"])
+def test_policy_that_this_version_does_not_know_is_named_and_not_guessed(
+    deployed: Deployed, policy: str
+) -> None:
+    deployed.function.environment[policy] = "ask"
+    with pytest.raises(OperationError, match=f"{policy} is reject or .*'ask'"):
+        deployed.redrive(apply=False)
