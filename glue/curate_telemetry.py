@@ -55,6 +55,8 @@ DERIVED_COLUMNS: Final = {
     "device_site": "string",
     "run_id": "string",
 }
+# What becomes of a row, until the rows are counted; a raw column of this name is not taken.
+FATE: Final = "_fate"
 # rows_in = curated + duplicates + dropped; `objects` includes those set aside, `curated` the late.
 ACCOUNT_COLUMNS: Final = """
     run_id string, started_at timestamp, finished_at timestamp, seconds double, objects bigint,
@@ -90,9 +92,26 @@ MAX_TIME_RANGES: Final = 200  # 180 or-ed ranges cost a MERGE nothing to speak o
 SUMMARY: Final = "curation."  # prefix of the job's entries in a snapshot's summary
 
 SPARK_ERRORS: Final = (Py4JJavaError, PySparkException)
-# What an error says when S3 or the machine is in trouble, and not the object.
+# Parquet and Spark wrap whatever happens while they read, so the last cause of an error tells
+# whether the object is at fault. These are what damaged objects raised (some 150 of them, of four
+# compressions): an error that is not listed fails the run, which loses nothing.
+DAMAGE: Final = re.compile(
+    r"not a Parquet file|RuntimeException: (corrupted file|footer )"
+    r"|org\.apache\.parquet\.[\w.]+Exception|parquet\.org\.apache\.thrift\.[\w.]+Exception"
+    r"|IOException: can not read class org\.apache\.parquet|values in column chunk"
+    r"|java\.io\.EOFException|ZstdIOException|FAILED_TO_UNCOMPRESS|DataFormatException"
+    r"|IOException: .*(gzip|CRC|invalid (distance|block|stored|code|bit|literal|window)"
+    r"|incorrect (header|data|length) check|unknown (compression|header)|too many length)"
+    r"|java\.lang\.(\w*IndexOutOfBounds|NegativeArraySize|NullPointer|ClassCast|Arithmetic)Exception"
+    r"|IllegalArgumentException: (new\w+ [<>]|[Nn]egative|Illegal Capacity|No enum constant)"
+    r"|java\.nio\.Buffer\w+Exception|[Uu]nsupported encoding|SchemaColumnConvertNotSupported"
+    r"|\[(FAILED_READ_FILE\.)?PARQUET_\w+|\[(COLUMN_ALREADY_EXISTS|UNABLE_TO_INFER_SCHEMA)"
+    r"|Illegal Parquet type|INCONSISTENT_BEHAVIOR_CROSS_VERSION"
+)
+# Named by any of the causes, it is no fault of the object, whatever the last one is.
 INFRASTRUCTURE: Final = re.compile(
-    r"AccessDenied|awssdk|fs\.s3a\.\w+Exception|java\.net\.|OutOfMemory|No space left|ExecutorLost"
+    r"AccessDenied|awssdk|amazonaws|fs\.s3a\.\w+Exception|javax?\.net\.|org\.apache\.http|Interrupted"
+    r"|OutOfMemory|No space left|ExecutorLost"
 )
 
 type Kinds = Mapping[str, str]  # columns and their types, as SQL writes them
@@ -261,8 +280,19 @@ def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> 
         properties += ", 'write.metadata.metrics.column.object_key'='full'"
     job.spark.sql(
         f"CREATE TABLE IF NOT EXISTS {table} ({columns}) USING iceberg {partitioning} "
-        f"TBLPROPERTIES ({properties})"
+        f"{location_of(job, table)} TBLPROPERTIES ({properties})"
     )
+
+
+def location_of(job: Job, table: str) -> str:
+    """Where a new table shall lie, as a clause: in the catalogue's warehouse, where Glue's puts it
+    of itself unless the database has a location of its own, which it would take first."""
+    catalog = f"spark.sql.catalog.{job.settings.catalog}"
+    warehouse = job.spark.conf.get(f"{catalog}.warehouse", None)
+    if not warehouse or job.spark.conf.get(f"{catalog}.type", None) == "hadoop":
+        return ""  # a Hadoop catalogue has no other place, and refuses to be told
+    name = table.rpartition(".")[2].strip("`")
+    return f"LOCATION '{warehouse.rstrip('/')}/{job.settings.database}.db/{name}'"
 
 
 def append(job: Job, table: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -282,9 +312,13 @@ def settle_predecessors(job: Job) -> str:
     recorded_at: int | None = ledger.agg(sf.unix_micros(sf.max("recorded_at"))).collect()[0][0]
     if recorded_at is None:
         return ""
+    last_run = datetime.fromtimestamp(recorded_at / 1e6, UTC)
+    # Only the latest plan is looked at: one that is written behind it would never be settled.
+    if job.settings.now < last_run:
+        raise SystemExit(f"--now {job.settings.now} is before the ledger's last run, {last_run}")
     # A folder of the future (a copied object, a wrong clock) must not move the watermark past what
     # is still to come.
-    end = datetime.fromtimestamp(recorded_at / 1e6, UTC) + timedelta(hours=1)
+    end = last_run + timedelta(hours=1)
     is_past = sf.col("object_key") < hour_folder(job.settings.raw_prefix, end)
     last_key = sf.max(sf.when(is_past, sf.col("object_key"))).alias("last_key")
     # Instants travel as numbers: the naive datetimes that Spark gives Python pass through the time
@@ -408,8 +442,7 @@ def examine(
     job: Job, objects: Sequence[RawObject], read: Callable[[RawObject], RawObject]
 ) -> list[RawObject]:
     """What `read` gives of each object, or the object with why it, though S3 hands out its bytes,
-    can't be read. Trouble of the infrastructure raises and fails the run: it is never taken for bad
-    data."""
+    can't be read. Any trouble but damage raises and fails the run, and sets nothing aside."""
 
     def read_or_set_aside(raw: RawObject) -> RawObject:
         if raw.problem:
@@ -421,13 +454,20 @@ def examine(
         try:
             return read(raw)
         except SPARK_ERRORS as error:
-            if INFRASTRUCTURE.search(str(error)):
+            if not is_damage(str(error)):
                 raise
             told, _, _ = str(error).partition("\n\tat ")  # the stack trace
             return replace(raw, problem=" ".join(told.split())[:500])
 
     with ThreadPoolExecutor(READER_THREADS) as pool:
         return list(pool.map(read_or_set_aside, objects))
+
+
+def is_damage(told: str) -> bool:
+    """Whether an error, as Java tells it, is the fault of the object that was read."""
+    causes = re.sub(r"^\s+(at |\.\.\. ).*\n?", "", told, flags=re.MULTILINE)  # less the frames
+    last_cause = causes.rpartition("Caused by: ")[2]
+    return bool(DAMAGE.search(last_cause)) and not INFRASTRUCTURE.search(causes)
 
 
 def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
@@ -467,7 +507,10 @@ def wanted_columns(present: Kinds, schemas: Iterable[Kinds]) -> Kinds:
     wanted = {name: kind for name, kind in present.items() if name not in DERIVED_COLUMNS}
     for name, given in itertools.chain.from_iterable(schema.items() for schema in schemas):
         kind = re.sub("^(tiny|small)int", "int", given)  # Iceberg's smallest
-        if name in DERIVED_COLUMNS or re.search("struct|void|variant|interval", kind):
+        if name in DERIVED_COLUMNS or name == FATE:
+            logger.warning("raw column %s is not taken: the name is the job's own", name)
+            continue
+        if re.search("struct|void|variant|interval", kind):
             continue
         known = wanted.setdefault(name, kind)
         if (known, kind) in (ICEBERG_WIDENINGS if name in present else WIDENINGS):
@@ -509,7 +552,7 @@ def quoted(name: str) -> str:
 
 
 # ---- clean, de-duplicate, enrich ---------------------------------------------------------------
-# Rows that are not to be inserted stay, marked in the column `fate`, until they are counted.
+# Rows that are not to be inserted stay, marked in the column FATE, until they are counted.
 def clean(rows: DataFrame) -> DataFrame:
     """Mark rows that carry no value at all or can't be placed, and write statuses in one way. Units
     need nothing: the contract has one for each field."""
@@ -525,7 +568,7 @@ def clean(rows: DataFrame) -> DataFrame:
     return rows.withColumns(
         {
             "status": sf.nullif(sf.translate(words, " ", "_"), sf.lit("")),
-            "fate": sf.when(has_value & is_placed, "curated").otherwise("dropped"),
+            FATE: sf.when(has_value & is_placed, "curated").otherwise("dropped"),
         }
     )
 
@@ -533,9 +576,9 @@ def clean(rows: DataFrame) -> DataFrame:
 def deduplicate(rows: DataFrame) -> DataFrame:
     """Of the copies of a reading the one that arrived first stays. Copies of what earlier runs
     inserted are not seen here: the MERGE leaves them out."""
-    copies = Window.partitionBy("event_id", "fate").orderBy("arrival_time", "record_id")
-    is_copy = (sf.col("fate") == "curated") & (sf.row_number().over(copies) > 1)
-    return rows.withColumn("fate", sf.when(is_copy, "duplicate").otherwise(sf.col("fate")))
+    copies = Window.partitionBy("event_id", FATE).orderBy("arrival_time", "record_id")
+    is_copy = (sf.col(FATE) == "curated") & (sf.row_number().over(copies) > 1)
+    return rows.withColumn(FATE, sf.when(is_copy, "duplicate").otherwise(sf.col(FATE)))
 
 
 def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFrame:
@@ -560,14 +603,14 @@ def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFram
 def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
     """Read the rows, once, into Spark's storage, and count them by their fate."""
     hour = sf.floor(sf.unix_micros("event_time") / sf.lit(3_600_000_000)).alias("hour")
-    counts = rows.groupBy("fate", hour).agg(sf.count("*").alias("rows")).collect()
+    counts = rows.groupBy(FATE, hour).agg(sf.count("*").alias("rows")).collect()
     rows_in = sum(row.rows for row in counts)
     expected = sum(raw.rows or 0 for raw in objects if not raw.problem)
     if rows_in != expected:
         raise RuntimeError(f"{rows_in} rows were read from objects that hold {expected}")
-    dropped = sum(row.rows for row in counts if row.fate == "dropped")
-    hours = sorted(row.hour for row in counts if row.fate == "curated")
-    new = rows.where("fate = 'curated'") if hours else None
+    dropped = sum(row.rows for row in counts if row[FATE] == "dropped")
+    hours = sorted(row.hour for row in counts if row[FATE] == "curated")
+    new = rows.where(sf.col(FATE) == "curated") if hours else None
     return Batch(objects, rows_in, dropped, hours, new)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from pyspark.sql import SparkSession
 
 import curate_telemetry as job
 from tests.spark.lake import NOON, Lake, raw_row
@@ -45,3 +46,26 @@ def test_a_run_id_that_would_not_fit_into_a_statement_is_refused(
     with pytest.raises(SystemExit):
         job.parse_arguments([*NEEDED, "--run_id", "x' OR 1=1 --"])
     assert "letters, digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("conf", "clause"),
+    [
+        ({}, ""),
+        ({"warehouse": "/tables", "type": "hadoop"}, ""),
+        ({"warehouse": "s3://b/curated/"}, "LOCATION 's3://b/curated/db.db/readings'"),
+        ({"warehouse": "s3://b", "type": "glue"}, "LOCATION 's3://b/db.db/readings'"),
+    ],
+)
+def test_tables_lie_in_the_warehouse(
+    spark: SparkSession, lake: Lake, conf: dict[str, str], clause: str
+) -> None:
+    settings = job.parse_arguments([*NEEDED, "--catalog", "elsewhere"])
+    own = job.Job(spark, lake.zone, settings)
+    for name, value in conf.items():
+        spark.conf.set(f"spark.sql.catalog.elsewhere.{name}", value)
+    try:
+        assert job.location_of(own, own.readings) == clause
+    finally:
+        for name in conf:
+            spark.conf.unset(f"spark.sql.catalog.elsewhere.{name}")

@@ -1,11 +1,12 @@
 """Promises 3 and 5: no object fails a run, and trouble with the infrastructure is no bad object."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from pyspark.errors import PySparkException
 
 import curate_telemetry as job
 from telemetry_contract.raw_schema import RAW_SCHEMA
@@ -92,30 +93,105 @@ def test_trouble_with_s3_fails_the_run_and_sets_nothing_aside(
     assert (account.curated, account.objects_set_aside) == (1, 1)
 
 
+WRAPPED = """An error occurred while calling o242.save.
+: org.apache.spark.SparkException: [FAILED_READ_FILE.NO_HINT] Encountered error while reading file \
+s3://raw/raw_data/x.parquet. SQLSTATE: KD001
+	at org.apache.parquet.hadoop.ParquetFileReader.readNextRowGroup(ParquetFileReader.java:1)
+	Suppressed: org.apache.spark.util.Utils$OriginalTryStackTraceException: Full stacktrace
+		... 17 more
+Caused by: org.apache.parquet.io.ParquetDecodingException: Could not read page
+	at org.apache.parquet.io.ParquetDecodingException.none(None.java:1)
+	... 22 more
+Caused by: {}
+	at org.apache.hadoop.fs.s3a.S3AInputStream.read(S3AInputStream.java:1)
+	at org.apache.parquet.bytes.BytesInput.toByteArray(BytesInput.java:1)
+	... 39 more
+"""
+S3_ERROR = "com.amazon.ws.emr.hadoop.fs.shaded.com.amazonaws.services.s3.model.AmazonS3Exception"
+
+
 @pytest.mark.parametrize(
     "told",
     [
         "java.nio.file.AccessDeniedException: s3://raw/x: getFileStatus: 403",
-        "Caused by: software.amazon.awssdk.services.s3.model.S3Exception: SlowDown",
+        "software.amazon.awssdk.services.s3.model.S3Exception: SlowDown",
         "java.net.SocketTimeoutException: Read timed out",
         "java.lang.OutOfMemoryError: Java heap space",
+        f"{S3_ERROR}: Slow Down (Service: Amazon S3; Status Code: 503)",
+        "javax.net.ssl.SSLException: Connection reset",
+        "javax.net.ssl.SSLException: x\nCaused by: java.io.EOFException: SSL peer shut down",
+        "org.apache.http.ConnectionClosedException: Premature end of Content-Length",
+        "java.io.InterruptedIOException: getFileStatus on s3://raw/x.parquet",
+        "java.io.IOException: Connection reset by peer",
+        "java.io.FileNotFoundException: No such file or directory: s3://raw/x.parquet",
+        "java.lang.IllegalStateException: Connection pool shut down",
+        "java.lang.IllegalArgumentException: Wrong FS: s3://raw/x.parquet",
+        "com.example.NobodyHasHeardOfThisException: s3://raw/x.parquet",
     ],
 )
-def test_an_error_of_the_infrastructure_is_known_by_its_name(told: str) -> None:
-    assert job.INFRASTRUCTURE.search(told)
+def test_what_may_not_be_the_objects_fault_fails_the_run(told: str) -> None:
+    assert not job.is_damage(told)
+    assert not job.is_damage(WRAPPED.format(told))
 
 
 @pytest.mark.parametrize(
     "told",
     [
-        "java.lang.RuntimeException: file:/x is not a Parquet file",
+        "java.lang.RuntimeException: file:/x is not a Parquet file. Expected magic number",
+        "java.lang.RuntimeException: corrupted file: the footer index is not within the file: 64",
+        "java.lang.RuntimeException: footer is too large: 2744232132to be read",
         "org.apache.parquet.io.ParquetDecodingException: could not read page",
+        "org.apache.parquet.io.InvalidRecordException: stXtus not found in message schema {",
+        "shaded.parquet.org.apache.thrift.protocol.TProtocolException: don't know what type: 15",
+        "shaded.parquet.org.apache.thrift.transport.TTransportException: Socket is closed by peer.",
         "com.github.luben.zstd.ZstdIOException: Unknown frame descriptor",
-        "org.apache.hadoop.fs.s3a.S3AInputStream.read: java.io.EOFException",
+        "java.io.EOFException",
+        "java.io.IOException: FAILED_TO_UNCOMPRESS(5)",
+        "java.io.IOException: gzip stream CRC failure",
+        "java.io.IOException: stored gzip size doesn't match decompressed size",
+        "java.io.IOException: invalid distance too far back",
+        "java.io.IOException: Expected 300 values in column chunk at file:/x",
+        "java.lang.IndexOutOfBoundsException: 62516",
+        "java.lang.NullPointerException",
+        "java.lang.ClassCastException: optional group longitude {",
+        "[PARQUET_TYPE_ILLEGAL] Illegal Parquet type: INT64 (TIMESTAMP(NANOS,true)).",
+        "[COLUMN_ALREADY_EXISTS] The column `speed` already exists.",
     ],
 )
-def test_an_error_of_an_object_is_not_taken_for_the_infrastructure(told: str) -> None:
-    assert not job.INFRASTRUCTURE.search(told)
+def test_what_damaged_objects_raise_sets_them_aside(told: str) -> None:
+    assert job.is_damage(told)
+    assert job.is_damage(WRAPPED.format(told))
+
+
+def test_a_good_object_that_s3_is_slow_to_give_is_not_set_aside(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.put(raw_row("a", temperature=20.0))
+
+    def slow_down(*_: object) -> None:
+        raise PySparkException(WRAPPED.format(f"{S3_ERROR}: Slow Down"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "kinds_of", slow_down)
+        with pytest.raises(PySparkException, match="Slow Down"):
+            lake.run()
+    assert lake.ledger() == {}
+    assert lake.run().curated == 1
+
+
+def test_an_object_that_was_set_aside_is_taken_when_copied_to_a_new_key(lake: Lake) -> None:
+    key = lake.put(raw_row("a", temperature=20.0))
+    whole = (lake.folder / key).read_bytes()
+    lake.put_bytes(whole[:-1], key)
+    assert lake.run().objects_set_aside == 1
+    lake.put_bytes(whole, key)  # the key itself is done with
+    assert lake.run().objects == 0
+    lake.now += timedelta(days=3)
+    copy = lake.put_bytes(whole)
+    account = lake.run()
+    assert (account.objects, account.curated, account.objects_set_aside) == (1, 1, 0)
+    assert lake.ledger() == {key: "set_aside", copy: "curated"}
+    assert lake.readings("device_id") == [("a",)]
 
 
 def test_a_lake_without_readable_rows_is_a_run_that_succeeds(lake: Lake, tmp_path: Path) -> None:

@@ -115,6 +115,25 @@ def test_a_run_killed_while_it_settles_another_is_settled_too(
     assert_adds_up(lake, 2)
 
 
+def test_a_run_behind_the_last_ones_clock_is_refused(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before its commit it would leave a plan that no run finds, and readings lost by it."""
+    lake.put(raw_row("a", temperature=20.0))
+    lake.run()
+    lake.put(raw_row("b", temperature=20.0))
+    last = lake.now
+    lake.now -= timedelta(hours=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "commit_readings", before(job.commit_readings))
+        with pytest.raises(SystemExit, match=r"is before the ledger's last run, 2026-11-24"):
+            lake.run()
+    assert len(lake.ledger()) == 1
+    lake.now = last - timedelta(minutes=1)  # the same instant: a run that is repeated
+    lake.run()
+    assert_adds_up(lake, 2)
+
+
 def test_a_commit_whose_answer_was_lost_is_looked_up(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

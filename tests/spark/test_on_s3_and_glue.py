@@ -92,7 +92,10 @@ def test_a_run_stopped_before_its_commit_is_made_good_by_the_next(
     s3, glue = client("s3", endpoint), client("glue", endpoint)
     s3.create_bucket(Bucket="spark-raw")
     s3.create_bucket(Bucket="spark-curated")
-    glue.create_database(DatabaseInput={"Name": "spark_iot"})
+    # A location that the catalogue would take before its warehouse.
+    elsewhere = {"Name": "spark_iot", "LocationUri": "s3://spark-elsewhere/database"}
+    s3.create_bucket(Bucket="spark-elsewhere")
+    glue.create_database(DatabaseInput=elsewhere)
     many = [raw_row(f"device-{n % 50}", temperature=20.0, sequence=n) for n in range(1_000)]
     put(s3, "1-2", many)
     put(s3, "2-3", [*many[500:], raw_row("late", NOON, temperature=1.0), raw_row("nothing")])
@@ -114,6 +117,12 @@ def test_a_run_stopped_before_its_commit_is_made_good_by_the_next(
     own = ("INFO run ", "INFO readings", "WARNING run ", "ERROR set aside ", '{"account"')
     assert [line for line in text.splitlines() if not line.startswith(own)] == []
 
+    entries = glue.get_tables(DatabaseName="spark_iot")["TableList"]
+    assert {entry["StorageDescriptor"]["Location"] for entry in entries} == {
+        f"s3://spark-curated/curated/spark_iot.db/{name}"
+        for name in ("readings", "curation_runs", "curation_ledger", "device_registry")
+    }
+    assert s3.list_objects_v2(Bucket="spark-elsewhere")["KeyCount"] == 0
     tables = catalogue(endpoint)
     readings = tables.load_table("spark_iot.readings").scan().to_arrow()
     assert readings.num_rows == len(set(readings["event_id"].to_pylist())) == 1_001
