@@ -19,7 +19,7 @@ from devices.provisioning import provision_fleet
 _EXAMPLES = """\
 against the local cloud (after `make up`):
   . build/local/environment
-  python -m devices --policy <stack output DevicePolicyName> --ca-file "$DEVICE_CA" \\
+  python -m devices --policy "$DEVICE_POLICY_NAME" --ca-file "$DEVICE_CA" \\
       --devices 20 --messages 10000
 against AWS (credentials and region as for the AWS CLI):
   python -m devices --policy <stack output DevicePolicyName> --devices 5 --messages 1000

@@ -229,8 +229,16 @@ class LocalCloud:
             "DEVICE_PRIVATE_KEY": str(device.private_key_file),
             "DASHBOARDS_URL": f"{self.endpoint}/_local/dashboards",
         }
-        del variables["NO_PROXY"]
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        # PyIceberg takes its S3 endpoint from nowhere else.
+        variables |= {
+            "PYICEBERG_CATALOG__GLUE__S3__ENDPOINT": self.endpoint,
+            "PYICEBERG_CATALOG__GLUE__S3__REGION": REGION,
+        }
+        # Those of AWS's console show nothing of the local cloud.
+        for name in ("NO_PROXY", "PIPELINE_DASHBOARD_URL", "OPERATIONS_DASHBOARD_URL"):
+            variables.pop(name, None)
+        lines = ["unset AWS_PROFILE AWS_SESSION_TOKEN\n"]
+        lines += [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
         self._environment_file.write_text("".join(lines))
         if self._for_containers:
             write_variables(

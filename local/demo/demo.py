@@ -122,8 +122,7 @@ def demonstrate(options: Options, out: TextIO) -> dict[str, Any]:
 @contextmanager
 def demonstrated(options: Options, out: TextIO) -> Iterator[Demonstration]:
     """Run every stage, and stop the cloud when the block is left."""
-    if options.replay is not None and not options.replay.is_file():
-        raise DemoError(f"there is no file {options.replay}")
+    names = _device_names(options)
     progress = Progress(STAGES, out)
     cloud = LocalCloud(options.folder)
     try:
@@ -132,19 +131,41 @@ def demonstrated(options: Options, out: TextIO) -> Iterator[Demonstration]:
             cloud.start(stage.show)
         with progress.stage("deploy", "deploy template.yaml (sam deploy)") as stage:
             outputs = cloud.deploy(stage.show)
-        yield _run_stages(options, cloud, outputs, progress)
+        yield _run_stages(options, names, cloud, outputs, progress)
     finally:
         with _undisturbed():
             cloud.stop()
 
 
+def _device_names(options: Options) -> Sequence[str]:
+    """The things that will publish; a file that is no list of readings is refused at once."""
+    if options.replay is None:
+        return [f"tracker-{n:03}" for n in range(1, options.devices + 1)]
+    if not options.replay.is_file():
+        raise DemoError(f"there is no file {options.replay}")
+    try:
+        return devices_in_replay(options.replay)
+    except ValueError as error:
+        raise DemoError(str(error)) from None
+
+
 def _run_stages(
-    options: Options, cloud: LocalCloud, outputs: Mapping[str, str], progress: Progress
+    options: Options,
+    names: Sequence[str],
+    cloud: LocalCloud,
+    outputs: Mapping[str, str],
+    progress: Progress,
 ) -> Demonstration:
     begin = datetime.now(UTC)
     lake = lakes.lake_of(outputs, cloud.endpoint, cloud.region)
     with progress.stage("provision", "register the devices") as stage:
-        devices = _provision(lake, outputs, cloud, options, stage)
+        credentials = cloud.folder / "devices"
+        policy = outputs["DevicePolicyName"]
+        devices = provision_fleet(lake.client("iot"), names, policy, credentials)
+        if options.replay is None:
+            # Of the devices in a file of the user's we know nothing.
+            _register(lake, names)
+        stage.show(f"{len(devices)} things with a certificate each")
     with progress.stage("publish", "publish over MQTT") as stage:
         fleet = _publish(cloud, devices, options, stage)
     with progress.stage("ingest", "stream to raw zone") as stage:
@@ -229,19 +250,8 @@ def _begin_clean(cloud: LocalCloud, folder: Path) -> None:
     mark.touch()
 
 
-def _provision(
-    lake: Lake, outputs: Mapping[str, str], cloud: LocalCloud, options: Options, stage: Stage
-) -> tuple[DeviceCredentials, ...]:
-    if options.replay is None:
-        names: Sequence[str] = [f"tracker-{n:03}" for n in range(1, options.devices + 1)]
-    else:
-        try:
-            names = devices_in_replay(options.replay)
-        except ValueError as error:
-            raise DemoError(str(error)) from None
-    devices = provision_fleet(
-        lake.client("iot"), names, outputs["DevicePolicyName"], cloud.folder / "devices"
-    )
+def _register(lake: Lake, names: Sequence[str]) -> None:
+    """Fill the device registry."""
     registered_at = datetime.now(UTC)
     lakes.register_devices(
         lake,
@@ -252,8 +262,6 @@ def _provision(
             if n % 5 != 4
         ],
     )
-    stage.show(f"{len(devices)} things with a certificate each")
-    return devices
 
 
 def _publish(

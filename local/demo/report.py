@@ -51,20 +51,20 @@ class Answer:
 
 QUESTIONS = (
     Question(
-        "Readings and mean temperature per device",
+        "Readings and mean temperature per device (the first 10)",
         """SELECT device_id, any_value(device_model) AS model, count(*) AS readings,
        avg(temperature) AS mean_temperature, count(*) FILTER (WHERE is_late) AS late
 FROM readings GROUP BY device_id ORDER BY readings DESC, device_id LIMIT 10""",
     ),
     Question(
-        "Where each device was last",
+        "Where each device was last (the first 10)",
         """SELECT device_id, strftime(max(event_time), '%Y-%m-%d %H:%M:%S') AS last_seen,
        arg_max(latitude, event_time) AS latitude, arg_max(longitude, event_time) AS longitude,
        arg_max(status, event_time) AS status
 FROM readings WHERE latitude IS NOT NULL GROUP BY device_id ORDER BY device_id LIMIT 10""",
     ),
     Question(
-        "Values that were not believed",
+        "Quality flags",
         """SELECT flag, count(*) AS readings
 FROM (SELECT unnest(quality_flags) AS flag FROM readings) GROUP BY flag ORDER BY readings DESC""",
     ),
