@@ -14,6 +14,7 @@ class ObjectStore:
     def __init__(self) -> None:
         self.bytes_by_key: dict[str, int] = {}
 
+    # boto3 spells its arguments so.
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: Any) -> dict[str, Any]:  # noqa: N803
         self.bytes_by_key[f"{Bucket}/{Key}"] = len(Body)
         return {"ETag": '"0"'}

@@ -77,6 +77,7 @@ class OurConsumer:
         self.accepted = self.rejected = self.flagged = 0
 
     def __call__(self, event: dict[str, Any]) -> object:
+        # Final in the module; the comparison puts its own S3 in its place.
         self._handler.COLLABORATORS = self._collaborators  # type: ignore[misc]
         self._output.seek(0)
         self._output.truncate()

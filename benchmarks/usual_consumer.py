@@ -58,6 +58,7 @@ OUT_OF_BOUNDS = ("greater_than_equal", "less_than_equal")
 
 
 def _flag(info: ValidationInfo, flag: str) -> None:
+    # pydantic types the context as anything; it is the list given to validate_json.
     flags: list[str] = info.context  # type: ignore[assignment]
     flags.append(flag)
 

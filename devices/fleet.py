@@ -157,6 +157,7 @@ class _Ledger:
         with self._changed:
             while self.through < done:
                 before = self.through
+                # The lambda is used up before `before` changes.
                 self._changed.wait_for(lambda: self.through > before, patience_seconds)  # noqa: B023
                 if self.through == before:
                     return

@@ -336,6 +336,7 @@ def settle_predecessors(job: Job) -> str:
             write_account(job, account_of(job, commit.summary, commit, committed_at))
         else:
             logger.warning("run %s was killed before its commit: taking back its plan", unsettled)
+            # Safe to put in: parse_arguments lets no quote into a run id.
             job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{unsettled}'")  # noqa: S608
             return settle_predecessors(job)
     return max(last_keys.values())

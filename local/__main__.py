@@ -43,7 +43,7 @@ def up(arguments: Sequence[str]) -> int:
             outputs = cloud.deploy(stage.show)
         with progress.stage("device", "register a device"):
             environment = cloud.write_environment(outputs)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
         cloud.stop()
         raise
     device = cloud.device_endpoint()

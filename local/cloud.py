@@ -209,6 +209,7 @@ def utc_now() -> datetime:
 def local_client(service: str, *, endpoint: str) -> Any:
     """A boto3 client of the local cloud for its own parts: what fails, fails at once."""
     config = Config(retries={"total_max_attempts": 1}, max_pool_connections=_MAX_INVOCATIONS)
+    # The stubs know services by their literal names only.
     return boto3.client(  # type: ignore[call-overload]
         service,
         endpoint_url=endpoint,
@@ -241,6 +242,7 @@ def serve(settings: CloudSettings, *, bound: bool = False) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         if settings.device_port and is_listening(settings.device_port):
+            # Told like the other troubles of a start, below.
             raise PortInUseError(settings.device_port, "LOCAL_DEVICE_PORT")  # noqa: TRY301
         cloud = Cloud(settings)
     except PortInUseError as error:

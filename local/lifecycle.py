@@ -127,7 +127,7 @@ class LocalCloud:
             )
         try:
             self._wait_for(process)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
             _end(process)
             raise
         os.environ.update(self.variables())
@@ -163,7 +163,7 @@ class LocalCloud:
             while process.poll() is None:
                 time.sleep(0.5)
                 show(f"{log.read_text(errors='replace').count('CREATE_COMPLETE')} resources")
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
             _end(process)
             raise
         if process.returncode:
@@ -282,6 +282,7 @@ class LocalCloud:
             time.sleep(_POLL_SECONDS)
 
     def _client(self, service: str) -> Any:
+        # The stubs know services by their literal names only.
         return boto3.client(  # type: ignore[call-overload]
             service,
             endpoint_url=self.endpoint,

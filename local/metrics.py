@@ -89,6 +89,7 @@ def _values(target: object) -> tuple[float, ...]:
 
 
 class _PutMetricData(Protocol):
+    # boto3 spells its arguments so.
     def __call__(self, *, Namespace: str, MetricData: list[dict[str, Any]]) -> object: ...  # noqa: N803
 
 

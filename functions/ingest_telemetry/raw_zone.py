@@ -41,6 +41,7 @@ def s3_client(endpoint_url: str) -> "S3Client":
 
     It makes one attempt per call: retrying is `put_once`'s, which knows the time left.
     """
+    # botocore types no client by its service; the stubs do.
     return Session().create_client(  # type: ignore[return-value]
         "s3",
         endpoint_url=endpoint_url or None,

@@ -160,6 +160,7 @@ def _figures(result: dict[str, Any]) -> str:
 def _only_late(connection: Connection, column: str) -> bool:
     """Whether all readings with a value are late. Late ones, hours or days old, would draw lines
     across the map and squeeze a time axis: they are drawn only where there is nothing else."""
+    # `column` is one of this module's own names.
     query = f"SELECT bool_and(is_late) FROM readings WHERE {column} IS NOT NULL"  # noqa: S608
     return bool(connection.execute(query).fetchall()[0][0])
 

@@ -126,7 +126,7 @@ class Intake:
             self.reload_access()
             # From here the bridge's session is on disk: even a killed broker knows who waits.
             self._broker.save()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
             self.stop()
             raise
         self._metrics_thread = threading.Thread(

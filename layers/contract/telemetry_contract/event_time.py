@@ -90,6 +90,7 @@ def instant_of(value: object) -> tuple[Microseconds, bool]:
     """
     kind = type(value)
     if kind is str:
+        # `type() is` is faster than isinstance here, but does not narrow the type for mypy.
         return _instant_of_text(value)  # type: ignore[arg-type]
     if kind is int or kind is float:
         return microseconds_of_number(value), False  # type: ignore[arg-type]

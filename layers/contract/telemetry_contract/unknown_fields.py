@@ -27,6 +27,7 @@ def keep_unknown(
     if name in measurements or name in attributes:
         return
     if _is_exact_number(value):
+        # _is_exact_number has seen to the type.
         measurements[name] = float(value)  # type: ignore[arg-type]
     elif isinstance(value, str) and not isinstance(value, UnrepresentableNumber):
         attributes[name] = json.dumps(value) if has_surrogates(value) else value
