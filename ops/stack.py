@@ -25,8 +25,10 @@ class Stack:
     stream_name: str
     stream_arn: str
     function_name: str
+    raw_zone_bucket: str
     rejected_zone_bucket: str
     failed_zone_bucket: str
+    database_name: str
 
 
 def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
@@ -54,8 +56,10 @@ def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
                 f":stream/{outputs['TelemetryStreamName']}"
             ),
             function_name=outputs["IngestTelemetryFunctionName"],
+            raw_zone_bucket=outputs["RawZoneBucketName"],
             rejected_zone_bucket=outputs["RejectedZoneBucketName"],
             failed_zone_bucket=outputs["FailedZoneBucketName"],
+            database_name=outputs["DatabaseName"],
         )
     except KeyError as error:
         raise OperationError(

@@ -24,8 +24,10 @@ STACK = "iot-telemetry-lake-test"
 OUTPUTS = {
     "TelemetryStreamName": "telemetry",
     "IngestTelemetryFunctionName": "ingest-telemetry",
+    "RawZoneBucketName": "raw-zone",
     "RejectedZoneBucketName": "rejected-zone",
     "FailedZoneBucketName": "failed-zone",
+    "DatabaseName": "iot_data_db",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -148,7 +148,8 @@ def test_messages_put_twice_are_the_same_events_at_the_same_times(deployed: Depl
     deployed.redrive(apply=True)
     datas = deployed.stream_records()
     assert len(datas) == 4
-    arrivals = [datetime(2026, 11, 23, 11, tzinfo=UTC), datetime(2026, 11, 24, tzinfo=UTC)]
+    written = deployed.s3.list_objects_v2(Bucket="failed-zone")["Contents"][0]["LastModified"]
+    arrivals = [written + timedelta(hours=hours) for hours in (1, 14)]
     rows = [
         ingest(event_of(part, arrival=at), missing_timestamp_policy="arrival_time").accepted
         for part, at in zip((datas[:2], datas[2:]), arrivals, strict=True)
