@@ -128,7 +128,7 @@ class Api:
             return self._fallback(environ, start_response)
         headers = {"x-amzn-RequestId": str(uuid4()), "Content-Length": str(len(answer.body))}
         headers.update(answer.headers)
-        start_response(f"{answer.status} {_REASONS.get(answer.status, '')}", list(headers.items()))
+        start_response(status_line(answer.status), list(headers.items()))
         return () if environ["REQUEST_METHOD"] == "HEAD" else (answer.body,)
 
     def _own_answer(self, environ: "WSGIEnvironment") -> Response | None:
@@ -141,7 +141,7 @@ class Api:
             ):
                 return None
             return _run_operation(target, operation, _body(environ))
-        if service_answer := self._services.get(_signed_for(environ)):
+        if service_answer := self._services.get(service_signed_for(environ)):
             return service_answer(_body(environ))
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
         for route in self._routes:
@@ -150,7 +150,7 @@ class Api:
         return None
 
 
-def _signed_for(environ: "WSGIEnvironment") -> str:
+def service_signed_for(environ: "WSGIEnvironment") -> str:
     """The service of a signature, `Credential=<id>/<date>/<region>/<service>/aws4_request`."""
     scope = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].split(",")[0]
     return scope.split("/")[3] if scope.count("/") >= 4 else ""
@@ -169,6 +169,11 @@ _REASONS = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+def status_line(status: int) -> str:
+    """HTTP's status with its reason, as WSGI has it."""
+    return f"{status} {_REASONS.get(status, '')}"
 
 
 def _body(environ: "WSGIEnvironment") -> bytes:

@@ -1,0 +1,76 @@
+"""How each AWS service says that it is throttled or broken, so that SDKs know and retry it.
+
+https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from xml.sax.saxutils import escape
+
+from local.api import Response, encode_json
+from local.faults.calls import Call
+from local.faults.faults import Fault
+
+_THROTTLES: Final = {
+    "kinesis": ("ProvisionedThroughputExceededException", 400),
+    "s3": ("SlowDown", 503),
+    "lambda": ("TooManyRequestsException", 429),
+}
+_FAILURES: Final = {
+    "s3": ("InternalError", 500),
+    "lambda": ("ServiceException", 500),
+    "glue": ("InternalServiceException", 500),
+    "iot": ("InternalFailureException", 500),
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error of AWS: its code, the HTTP status and a message that names the fault."""
+
+    code: str
+    status: int
+    message: str
+
+
+def refusal_of(fault: Fault, call: Call) -> Refusal:
+    """What the call's service answers under a throttle or an error."""
+    if fault.kind == "throttle":
+        code, status = _THROTTLES.get(call.service, ("ThrottlingException", 400))
+    else:
+        code, status = _FAILURES.get(call.service, ("InternalFailure", 500))
+        code, status = fault.code or code, fault.status or status
+    return Refusal(code, status, f"the fault {fault.name} strikes {call.name}")
+
+
+def response_of(refusal: Refusal, protocol: str) -> Response:
+    """The refusal in a service's protocol."""
+    code, message = escape(refusal.code), escape(refusal.message)
+    inner = f"<Code>{code}</Code><Message>{message}</Message>"
+    match protocol:
+        case "s3":
+            kind, body = "application/xml", f"<Error>{inner}</Error>".encode()
+        case "query":
+            error = f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>"
+            kind, body = "text/xml", error.encode()
+        case "cbor":
+            return Response(
+                refusal.status,
+                {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"},
+                b"\xa2"
+                + b"".join(map(_cbor_text, ("__type", refusal.code, "message", refusal.message))),
+            )
+        case _:
+            kind = "application/json"
+            body = encode_json({"__type": refusal.code, "message": refusal.message})
+    headers = {"Content-Type": kind, "x-amzn-ErrorType": refusal.code}
+    return Response(refusal.status, headers, body)
+
+
+def _cbor_text(text: str) -> bytes:
+    """A text string: major type 3 with a length of two bytes (RFC 8949)."""
+    encoded = text.encode()
+    return b"\x79" + len(encoded).to_bytes(2) + encoded
