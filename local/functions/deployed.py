@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
 from local.api import ACCOUNT_ID, REGION, ApiError, Response, Route
+from local.faults.processes import Processes
 from local.functions.artifact import UnsupportedFunctionError, ZipArtifact
 from local.functions.runtime import FunctionDescription, FunctionRuntime, Invocation
 from local.mapping.settings import function_name
@@ -89,11 +90,13 @@ class DeployedFunctions:
         folder: Path,
         endpoint_url: str,
         add_metrics: Callable[..., None],
+        processes: Processes | None = None,
     ) -> None:
         self._describe = describe
         self._folder = folder
         self._endpoint_url = endpoint_url
         self._add_metrics = add_metrics
+        self._processes = processes
         self._runtimes: dict[str, FunctionRuntime] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -124,6 +127,7 @@ class DeployedFunctions:
                     self._folder,
                     self._endpoint_url,
                     self._add_metrics,
+                    processes=self._processes,
                 )
             return self._runtimes[name]
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from local.faults.processes import APP_ID, Processes
 from local.functions.artifact import Layout
 from local.functions.runtime_api import Event, Kind, Message, RuntimeApi
 
@@ -34,8 +35,9 @@ _PYTHON: Final = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start the process: where its code is, its handler and the environment it gets."""
+    """How to start a function's process: its code, its handler and the environment it gets."""
 
+    name: str
     layout: Layout
     client: Path
     handler: str
@@ -56,17 +58,21 @@ class Answer:
 class FunctionProcess:
     """A started process. `invoke` from one thread at a time."""
 
-    def __init__(self, launch: Launch, on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self, launch: Launch, on_line: Callable[[str], None], processes: Processes
+    ) -> None:
         self.api = RuntimeApi()
         self._output = _Output(on_line)
         self._started_at = time.monotonic()
         self._initialised = False
         self._scratch = launch.scratch
         self._scratch.mkdir(parents=True, exist_ok=True)
+        self._processes = processes
+        self._app_id = processes.new_app_id()
         self._process = subprocess.Popen(
             command(launch),
             cwd=launch.layout.task,
-            env=process_environment(launch, self.api.address),
+            env=process_environment(launch, self.api.address) | {APP_ID: self._app_id},
             stdin=subprocess.DEVNULL,
             stdout=self._output.write_end,
             stderr=subprocess.STDOUT,
@@ -74,6 +80,7 @@ class FunctionProcess:
             # function's own children with it.
             start_new_session=True,
         )
+        processes.started(self._app_id, launch.name, self.pid)
         self._output.start()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -115,6 +122,7 @@ class FunctionProcess:
 
     def _watch(self) -> None:
         status = self._process.wait()
+        self._processes.ended(self._app_id)
         self.api.messages.put(Message(Kind.EXITED, exit_status=status))
 
     def stop(self) -> None:

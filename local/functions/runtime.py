@@ -21,6 +21,7 @@ from typing import Final
 from uuid import uuid4
 
 from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, ApiError
+from local.faults.processes import Processes
 from local.functions.artifact import (
     Artifact,
     UnsupportedFunctionError,
@@ -123,12 +124,14 @@ class FunctionRuntime:
         endpoint_url: str = "",
         add_metrics: Callable[..., None] = lambda *_data: None,
         max_processes: int = MAX_PROCESSES,
+        processes: Processes | None = None,
     ) -> None:
         self._describe = describe
         self._folder = folder
         self._endpoint_url = endpoint_url
         self._add_metrics = add_metrics
         self._max_processes = max_processes
+        self._own_processes = processes or Processes()
         self._pool = _Pool()
         self._changed = threading.Condition()
         self._stopped = False
@@ -217,7 +220,7 @@ class FunctionRuntime:
         if warm is not None:
             return warm, False
         on_line = partial(self._on_line, function.name)
-        started = FunctionProcess(self._launch(function), on_line)
+        started = FunctionProcess(self._launch(function), on_line, self._own_processes)
         with self._changed:
             self._pool.running.add(started)
             stopped = self._stopped
@@ -251,6 +254,7 @@ class FunctionRuntime:
             )
         layout = lay_out(function.code, function.layers, self._folder / "artifacts")
         return Launch(
+            name=function.name,
             layout=layout,
             client=runtime_client_folder(self._folder / "artifacts"),
             handler=function.handler,

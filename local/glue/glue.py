@@ -16,6 +16,7 @@ from moto.glue.models import glue_backends
 
 from local.api import ACCOUNT_ID, REGION, ApiError, Operation
 from local.deployment.provider import ResourceProvider
+from local.faults.processes import Processes
 from local.glue.background import Spawn, spawn_thread
 from local.glue.crawl_run import CrawlRuns
 from local.glue.definitions import Definitions, utc_now
@@ -106,16 +107,24 @@ class Glue:
         return {}
 
 
-def local_glue(client: Callable[[str], Any], endpoint: str, folder: Path) -> Glue:
+def local_glue(
+    client: Callable[[str], Any],
+    endpoint: str,
+    folder: Path,
+    clock: Callable[[], datetime],
+    processes: Processes,
+) -> Glue:
     """Glue as the local cloud at `endpoint` has it: real Spark, the process's own catalogue.
 
-    `client` gives a boto3 client by its service's name; job scripts and logs go to `folder`.
+    `client` gives a boto3 client by its service's name; job scripts and logs go to `folder`; each
+    job run that is there is one of `processes`.
     """
     return Glue(
         client("s3"),
         client("glue"),
         glue_backends[ACCOUNT_ID][REGION],
-        partial(submit, endpoint=endpoint),
+        partial(submit, endpoint=endpoint, processes=processes),
         folder,
+        clock,
         publish_log=JobLog(client("logs"), client("cloudwatch"), utc_now).publish,
     )

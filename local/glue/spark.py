@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from local.faults.processes import APP_ID, Processes
 from local.glue.java import Java, find_java
 
 _PACKAGES: Final = (
@@ -155,13 +156,16 @@ def submit(
     stopping: threading.Event,
     *,
     endpoint: str,
+    processes: Processes | None = None,
 ) -> int:
     """Run a Glue script to its end, or until `stopping` is set, and give its exit code.
 
     `arguments` are those of the job run, those for Glue included (`--conf`); S3 and the catalogue
     are at `endpoint`. What the script and Spark print goes to the file `log`, in whose folder they
-    run. Raises as `find_spark`.
+    run. While it runs it is one of `processes`. Raises as `find_spark`.
     """
+    processes = processes or Processes()
+    app_id = processes.new_app_id()
     spark = find_spark()
     deployed = split_conf(arguments.get("--conf", ""))
     new_archive = spark.class_archive.with_suffix(f".{os.getpid()}")
@@ -181,6 +185,7 @@ def submit(
         "AWS_DEFAULT_REGION": REGION,
         "AWS_REGION": REGION,
         "PYTHONUNBUFFERED": "1",
+        APP_ID: app_id,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -192,6 +197,7 @@ def submit(
             env=environment,
             start_new_session=True,  # a group of its own: Java and Python end together
         )
+        processes.started(app_id, arguments.get("--JOB_NAME", script.stem), process.pid)
         try:
             exit_code = _wait(process, stopping)
             if exit_code == 0 and new_archive.exists():
@@ -201,6 +207,7 @@ def submit(
             return exit_code
         finally:
             _end_group(process)
+            processes.ended(app_id)
             new_archive.unlink(missing_ok=True)
 
 
