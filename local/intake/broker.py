@@ -10,13 +10,15 @@ so only while the bridge is connected; a device that is away misses what is sent
 
 import logging
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -34,6 +36,9 @@ HOST: Final = "127.0.0.1"
 _MAX_PACKET_BYTES: Final = 129 * 1024
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
+# Lines of its log.
+_CONNECTED: Final = re.compile(r"New client connected from \S+ as (\S+) ")
+_LEFT: Final = re.compile(r"Client (\S+) (?:disconnected|closed its|has exceeded)")
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +101,7 @@ class Broker:
         self._reloads = 0
         self._listening = False
         self._last_lines: list[str] = []
+        self._clients: set[str] = set()
         self._revoked: list[x509.Certificate] | None = None
 
     def prepare(self) -> None:
@@ -121,6 +127,7 @@ class Broker:
     def start(self) -> None:
         """Start and wait until devices can connect; BrokerError if it doesn't come to that."""
         self._listening = False
+        self._clients.clear()
         process = self._process = subprocess.Popen(
             [self._program.path, "-c", self.files.settings],
             env=os.environ | dict(self._program.environment),
@@ -170,13 +177,38 @@ class Broker:
 
     def _handshake(self) -> None:
         """Returns when the broker's only thread is through with what it did before."""
+        with self._connected_as(BRIDGE):
+            pass
+
+    @contextmanager
+    def _connected_as(self, name: str) -> Iterator[ssl.SSLSocket]:
         context = ssl.create_default_context(cafile=str(self.files.authority))
-        context.load_cert_chain(*self.files.credentials(BRIDGE))
+        context.load_cert_chain(*self.files.credentials(name))
         with (
             socket.create_connection((HOST, self.port), _START_SECONDS) as connection,
-            context.wrap_socket(connection, server_hostname="localhost"),
+            context.wrap_socket(connection, server_hostname="localhost") as secured,
         ):
-            pass
+            yield secured
+
+    def disconnect_clients(self) -> None:
+        """Cut off every client, its session kept; they may connect again at once.
+
+        mosquitto has no such command. As on AWS IoT, a second connection under a client's id ends
+        the first: https://docs.aws.amazon.com/general/latest/gr/iot-core.html
+        """
+        with self._log_changed:
+            clients = sorted(self._clients)
+        for client in clients:
+            name = f"takeover-{client}"
+            certificate, key = self.files.credentials(name)
+            issued = self._authority.issue_client(client)
+            write_private(certificate, issued.certificate_pem)
+            write_private(key, issued.private_key_pem)
+            with self._connected_as(name) as connection:
+                connection.sendall(_connect_packet(client))
+                connection.recv(4)  # its acknowledgement: the other connection is closed
+            certificate.unlink()
+            key.unlink()
 
     def save(self) -> None:
         """Have it write sessions and queues to disk now."""
@@ -250,9 +282,20 @@ class Broker:
                     self._last_lines = [*self._last_lines[-9:], line.strip()]
                     self._reloads += line.startswith("Reloading config")
                     self._listening = self._listening or "running" in line
+                    if connected := _CONNECTED.match(line):
+                        self._clients.add(connected[1])
+                    elif left := _LEFT.match(line):
+                        self._clients.discard(left[1])
                     self._log_changed.notify_all()
         with self._log_changed:
             self._log_changed.notify_all()
+
+
+def _connect_packet(client: str) -> bytes:
+    """MQTT 3.1.1's CONNECT to the session that there is, which outlives this connection."""
+    name = client.encode()
+    body = b"\x00\x04MQTT\x04\x00\x00\x3c" + len(name).to_bytes(2) + name
+    return b"\x10" + len(body).to_bytes(1) + body
 
 
 def _end_leftover(files: BrokerFiles) -> None:

@@ -154,13 +154,19 @@ class Intake:
             self._broker.set_access(allowed, refused)
             self._applied = upto
 
-    def restart_broker(self) -> None:
+    def restart_broker(self, pause_seconds: float = 0) -> None:
         """End the broker and start it again on the same port: the bridge and devices reconnect."""
         broker = self._started()
         with self._reloading:
             broker.stop()
             self._subscribed.clear()
-            broker.start()
+            if not self._stopping.wait(pause_seconds):
+                broker.start()
+
+    def disconnect_clients(self) -> None:
+        """Cut off every device and the bridge, which connect again; the broker goes on."""
+        with self._reloading:
+            self._started().disconnect_clients()
 
     def stop(self) -> None:
         """End bridge and broker. What was acknowledged and not handled is in the broker's files."""
