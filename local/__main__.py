@@ -1,4 +1,5 @@
-"""The local cloud's commands: `python -m local up|down|status|demo`, as the Makefile calls them."""
+"""The local cloud's commands: `python -m local up|down|status|demo|fault`; the Makefile calls
+most of them."""
 
 import argparse
 import logging
@@ -7,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from local.faults.command import lines as fault_lines
+from local.faults.command import parser as fault_parser
 from local.lifecycle import DEVICE_PORT, ENDPOINT_PORT, FOLDER, LifecycleError, LocalCloud
 from local.progress import Progress
 
@@ -89,6 +92,23 @@ def status(arguments: Sequence[str]) -> int:
         print(f"mapping {mapping['state'].lower()}, {behind} behind: {mapping['last_result']}")
     for name, run in told["workflows"].items():
         print(f"workflow {name}: {str(run['status'] or 'never ran').lower()}")
+    for line in fault_lines(told["faults"]):
+        print(f"fault {line}")
+    return 0
+
+
+def fault(arguments: Sequence[str]) -> int:
+    """Inject a fault, list what was injected, or clear it."""
+    settings = vars(fault_parser().parse_args(arguments))
+    kind = settings.pop("kind")
+    cloud = LocalCloud(FOLDER)
+    if kind == "list":
+        print("\n".join(fault_lines(cloud.faults())) or "There are no faults.")
+    elif kind == "clear":
+        print(f"{cloud.clear_faults(settings.get('cleared', ''))} cleared")
+    else:
+        name = cloud.inject(kind, **settings)
+        print(f"fault {name} is there; how often it has fired: python -m local fault list")
     return 0
 
 
@@ -125,6 +145,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "down": down,
     "status": status,
     "demo": demo,
+    "fault": fault,
     "serve": serve,
 }
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +32,12 @@ from local.deployment.account_resources import account_providers
 from local.deployment.cloudformation import CloudFormation
 from local.deployment.deployer import Deployer
 from local.deployment.monitoring_resources import monitoring_providers
+from local.faults.actions import reshard
+from local.faults.clock import Clock
+from local.faults.door import Door, Struck, around
+from local.faults.faults import Faults
+from local.faults.processes import Processes
+from local.faults.routes import fault_routes
 from local.functions.deployed import DeployedFunctions, describe_from_moto
 from local.functions.resources import FunctionProvider, LayerProvider
 from local.glue.glue import local_glue
@@ -80,26 +85,37 @@ class Cloud:
         if settings.also_on:
             self._servers.append(WebServer(port, self._answer, settings.also_on))
         self._clients = cache(partial(local_client, endpoint=self.endpoint))
-        self.streams = Streams(lambda: time.time_ns() // 1_000_000, throttling=settings.throttling)
+        clock, processes = Clock(), Processes()
+        self._faults = Faults()
+        self.streams = Streams(clock.now_ms, throttling=settings.throttling)
+        # As the parts in this process reach them: a fault strikes their calls like any other.
+        streams = Struck(self.streams, "kinesis", self._faults)
         self._metrics = MetricBuffer(self._clients("cloudwatch").put_metric_data)
         self._executor = ThreadPoolExecutor(_MAX_INVOCATIONS, "invocation")
         folder = settings.folder
         functions = lambda_backends[ACCOUNT_ID][REGION]
         self._functions = DeployedFunctions(
-            describe_from_moto(functions), folder / "functions", self.endpoint, self._metrics.add
+            describe_from_moto(functions),
+            folder / "functions",
+            self.endpoint,
+            self._metrics.add,
+            processes,
         )
         self._mappings = EventSourceMappings(
             Surroundings(
-                kinesis=self.streams,
-                invoke=self._functions.invoke,
+                kinesis=streams,
+                invoke=around(self._functions.invoke, "lambda:Invoke", self._faults),
                 put_object=self._clients("s3").put_object,
                 add_metrics=self._metrics.add,
                 executor=self._executor,
                 role_arn=self._functions.role_arn,
+                now=clock.now,
             )
         )
-        self._glue = local_glue(self._clients, self.endpoint, folder / "glue")
-        self._rules = RuleEngine(self.streams, self._clients("s3"))
+        self._glue = local_glue(
+            self._clients, self.endpoint, folder / "glue", clock.utc_now, processes
+        )
+        self._rules = RuleEngine(streams, self._clients("s3"), clock.now)
         issuer = CertificateAuthority()
         registry = IotRegistry(issuer, iot_backend())
         self.intake = Intake(
@@ -126,16 +142,17 @@ class Cloud:
             PolicyProvider(iot_backend(), self.intake.reload_access),
         ]
         self.cloudformation = CloudFormation(
-            Deployer({one.resource_type: one for one in providers}, utc_now),
+            Deployer({one.resource_type: one for one in providers}, clock.utc_now),
             self._fetch,
-            utc_now,
+            clock.utc_now,
         )
-        self._api = Api(
+        api = Api(
             {**self.streams.operations(), **self._glue.operations()},
             [
                 *mapping_routes(self._mappings),
                 *self._functions.routes(),
                 *self.dashboards.routes(),
+                *fault_routes(self._faults),
                 *local_routes(self.status),
             ],
             {"cloudformation": self.cloudformation.answer},
@@ -146,6 +163,15 @@ class Cloud:
                 lambda: self.intake.endpoint,
             ),
         )
+        self._faults.actions.update(
+            {
+                "broker-restart": lambda fault: self.intake.restart_broker(fault.seconds),
+                "broker-disconnect": lambda _: self.intake.disconnect_clients(),
+                "reshard": partial(reshard, self.streams),
+                "clock-jump": lambda fault: clock.jump(fault.seconds),
+            }
+        )
+        self._door = Door(api, self._faults, processes)
         self._ended = threading.Event()
         self._ready = False
 
@@ -184,10 +210,11 @@ class Cloud:
             "mappings": self._mappings.status(),
             "intake": dict(self.intake.status()),
             "workflows": self._glue.status(),
+            "faults": self._faults.shown(),
         }
 
     def _answer(self, environ: Any, start_response: Any) -> Any:
-        return self._api(environ, start_response)
+        return self._door(environ, start_response)
 
     def _fetch(self, bucket: str, key: str) -> bytes:
         body: bytes = self._clients("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -199,11 +226,6 @@ class Cloud:
             for stream, name, value, unit in self.streams.take_metrics():
                 dimensions = {"StreamName": stream}
                 self._metrics.add(Datum("AWS/Kinesis", name, (value,), now, unit, dimensions))
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
 
 
 def local_client(service: str, *, endpoint: str) -> Any:

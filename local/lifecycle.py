@@ -19,6 +19,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.parse import quote
 
 import boto3
 
@@ -186,9 +188,22 @@ class LocalCloud:
 
     def status(self) -> dict[str, Any]:
         """What GET /_local/status tells."""
-        with _open_url(f"{self.endpoint}/_local/status", timeout=30) as answer:
-            status: dict[str, Any] = json.load(answer)
-        return status
+        return self._ask("/_local/status")
+
+    def inject(self, kind: str, **settings: Any) -> str:
+        """Inject a fault (`local.faults`) and give its name; LifecycleError if it is wrong."""
+        name: str = self._ask("/_local/faults", "POST", {"kind": kind, **settings})["name"]
+        return name
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Every injected fault with its settings and how often it has `fired`."""
+        shown: list[dict[str, Any]] = self._ask("/_local/faults")["faults"]
+        return shown
+
+    def clear_faults(self, name: str = "") -> int:
+        """Take back the fault `name`, or all; how many there were."""
+        path = "/_local/faults" + (f"/{quote(name, safe='')}" if name else "")
+        return int(self._ask(path, "DELETE")["cleared"])
 
     def outputs(self) -> dict[str, str]:
         """The stack's outputs."""
@@ -245,6 +260,16 @@ class LocalCloud:
                 self.folder / "sam-local.json", self.endpoint, self._bridge_address, outputs
             )
         return self._environment_file
+
+    def _ask(self, path: str, method: str = "GET", body: object = None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.endpoint}{path}", data, method=method)  # noqa: S310 - loopback
+        try:
+            with _open_url(request, timeout=60) as answer:
+                told: dict[str, Any] = json.load(answer)
+        except HTTPError as error:
+            raise LifecycleError(json.load(error)["message"]) from None
+        return told
 
     @property
     def _state_file(self) -> Path:
