@@ -356,7 +356,7 @@ def _open_shard(stream: Stream, shard_id: object) -> Shard:
     shard = stream.shard(shard_id)
     if not shard.is_open:
         raise ApiError(
-            "ResourceInUseException",
+            "InvalidArgumentException",
             f"Shard {shard.shard_id} in stream {stream.name} under account {ACCOUNT_ID} has "
             "already been merged or split, and thus is not eligible for merging or splitting.",
         )

@@ -22,6 +22,7 @@ from local.kinesis.shard import MAX_HASH_KEY, Shard, StoredRecord
 from local.kinesis.stream import Stream, epoch_ms, hash_key_range
 
 ITERATOR_LIFE_MS: Final = 300_000
+MAX_ITERATOR_LENGTH: Final = 512
 MAX_GET_RECORDS: Final = 10_000
 MAX_GET_BYTES: Final = 10 * 1024 * 1024
 MAX_PUT_RECORDS: Final = 500
@@ -62,11 +63,8 @@ class Streams(StreamSettings):
         record = _Put.of(request)
         if problem := record.size_problem(stream, "data"):
             raise ApiError("ValidationException", problem)
-        ordering = request.get("SequenceNumberForOrdering")
-        if ordering is not None and not _SEQUENCE_NUMBER.fullmatch(str(ordering)):
-            raise ApiError(
-                "InvalidArgumentException", f"SequenceNumberForOrdering {ordering} is invalid"
-            )
+        if (ordering := request.get("SequenceNumberForOrdering")) is not None:
+            _check_pattern("sequenceNumberForOrdering", ordering, _SEQUENCE_NUMBER)
         with stream.lock:
             result = self._store(stream, record, self.now_ms())
         if "ErrorCode" in result:
@@ -78,9 +76,9 @@ class Streams(StreamSettings):
         stream = self._stream(request)
         entries = request.get("Records") or []
         if not 1 <= len(entries) <= MAX_PUT_RECORDS:
-            raise ApiError(
-                "ValidationException",
-                "1 validation error detected: Value at 'records' failed to satisfy constraint: "
+            raise _constraint(
+                "records",
+                f"{len(entries)} records",
                 f"Member must have length between 1 and {MAX_PUT_RECORDS}",
             )
         records = [_Put.of(entry) for entry in entries]
@@ -143,17 +141,19 @@ class Streams(StreamSettings):
             case "AFTER_SEQUENCE_NUMBER":
                 return max(shard.trimmed, self._numbered(stream, shard, request) + 1)
             case other:
-                raise ApiError(
-                    "ValidationException",
-                    f"1 validation error detected: Value '{other}' at 'shardIteratorType' failed "
-                    "to satisfy constraint: Member must satisfy enum value set: "
-                    "[AFTER_SEQUENCE_NUMBER, LATEST, AT_TIMESTAMP, AT_SEQUENCE_NUMBER, "
-                    "TRIM_HORIZON]",
+                raise _constraint(
+                    "shardIteratorType",
+                    other,
+                    "Member must satisfy enum value set: [AFTER_SEQUENCE_NUMBER, LATEST, "
+                    "AT_TIMESTAMP, AT_SEQUENCE_NUMBER, TRIM_HORIZON]",
                 )
 
     def _numbered(self, stream: Stream, shard: Shard, request: dict[str, Any]) -> int:
-        number = str(request.get("StartingSequenceNumber") or "")
-        position = shard.position_of(int(number)) if _SEQUENCE_NUMBER.fullmatch(number) else None
+        number = request.get("StartingSequenceNumber")
+        position = None
+        if number is not None:
+            _check_pattern("startingSequenceNumber", number, _SEQUENCE_NUMBER)
+            position = shard.position_of(int(number))
         if position is None:
             raise ApiError(
                 "InvalidArgumentException",
@@ -166,9 +166,11 @@ class Streams(StreamSettings):
         """GetRecords: what stands at an iterator, at most 10,000 records and 10 MiB."""
         stream, shard, position = self._opened(request.get("ShardIterator"))
         limit = int(request.get("Limit", MAX_GET_RECORDS))
-        if not 1 <= limit <= MAX_GET_RECORDS:
+        if limit < 1:
+            raise _constraint("limit", limit, "Member must have value greater than or equal to 1")
+        if limit > MAX_GET_RECORDS:
             raise ApiError(
-                "InvalidArgumentException", f"Limit {limit} is not between 1 and {MAX_GET_RECORDS}"
+                "InvalidArgumentException", f"Limit {limit} is greater than {MAX_GET_RECORDS}"
             )
         now_ms = self.now_ms()
         with stream.lock:
@@ -220,6 +222,12 @@ class Streams(StreamSettings):
         return base64.b64encode("/".join(map(str, fields)).encode()).decode()
 
     def _opened(self, iterator: object) -> tuple[Stream, Shard, int]:
+        if not 1 <= len(str(iterator)) <= MAX_ITERATOR_LENGTH:
+            raise _constraint(
+                "shardIterator",
+                iterator,
+                f"Member must have length between 1 and {MAX_ITERATOR_LENGTH}",
+            )
         try:
             name, *numbers = base64.b64decode(str(iterator), validate=True).decode().split("/")
             nonce, index, position, issued_ms = map(int, numbers)
@@ -270,11 +278,7 @@ class _Put:
         """The record in `entry`; ApiError if a member is missing or wrong."""
         key = entry.get("PartitionKey")
         if not isinstance(key, str) or not 1 <= len(key) <= 256:
-            raise ApiError(
-                "ValidationException",
-                "1 validation error detected: Value at 'partitionKey' failed to satisfy "
-                "constraint: Member must have length between 1 and 256",
-            )
+            raise _constraint("partitionKey", key, "Member must have length between 1 and 256")
         data = entry.get("Data")
         if isinstance(data, str):
             data = data.encode()
@@ -285,7 +289,8 @@ class _Put:
             # https://docs.aws.amazon.com/streams/latest/dev/key-concepts.html#partition-key
             digest = hashlib.md5(key.encode(), usedforsecurity=False).digest()
             return cls(key, int.from_bytes(digest), bytes(data))
-        if not _HASH_KEY.fullmatch(str(explicit)) or int(explicit) > MAX_HASH_KEY:
+        _check_pattern("explicitHashKey", explicit, _HASH_KEY)
+        if int(explicit) > MAX_HASH_KEY:
             raise ApiError(
                 "InvalidArgumentException",
                 f"Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. "
@@ -302,6 +307,22 @@ class _Put:
             f"1 validation error detected: Value at '{where}' failed to satisfy constraint: "
             f"Member must have length less than or equal to {limit} (with its partition key)"
         )
+
+
+def _check_pattern(name: str, value: object, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(str(value)):
+        raise _constraint(
+            name, value, f"Member must satisfy regular expression pattern: {pattern.pattern}"
+        )
+
+
+def _constraint(name: str, value: object, constraint: str) -> ApiError:
+    """What AWS answers when a member breaks what the API's model says of it."""
+    return ApiError(
+        "ValidationException",
+        f"1 validation error detected: Value '{value}' at '{name}' failed to satisfy constraint: "
+        f"{constraint}",
+    )
 
 
 def _operation(method: Callable[..., dict[str, Any]]) -> Operation:

@@ -1,22 +1,26 @@
 """The Kinesis service under test: over HTTP as clients reach it, with a clock that tests set."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.api import REGION, Api
-from local.kinesis.streams import Streams
+from local.api import REGION
 from local.web_server import WebServer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 TENTH_OF_MARCH_MS = 1_773_100_800_000
 MAX_HASH_KEY = 2**128 - 1
+SETTLE_SECONDS = 30
 
 
 @dataclass
@@ -24,22 +28,26 @@ class Clock:
     """Epoch milliseconds, as a test wants them."""
 
     now_ms: int = TENTH_OF_MARCH_MS
+    # Who else must know, at once: a service in another process can't ask.
+    tell: Callable[[int], None] | None = None
 
     def __call__(self) -> int:
         return self.now_ms
 
     def advance(self, seconds: float) -> None:
         self.now_ms += round(seconds * 1000)
+        if self.tell:
+            self.tell(self.now_ms)
 
 
 @contextmanager
-def served(streams: Streams) -> Iterator[Any]:
-    """A boto3 client that reaches `streams` over HTTP."""
-    server = WebServer(0, Api(streams.operations(), [], {}, _nothing_else))
+def served(application: "WSGIApplication") -> Iterator[str]:
+    """The endpoint at which `application` answers."""
+    server = WebServer(0, application)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield client(f"http://127.0.0.1:{server.port}")
+        yield f"http://127.0.0.1:{server.port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -47,11 +55,11 @@ def served(streams: Streams) -> Iterator[Any]:
 
 
 def client(endpoint: str) -> Any:
-    """A boto3 client that does not try again by itself."""
+    """A boto3 client that does not try again by itself, and waits for what it changed."""
     config = Config(
         retries={"total_max_attempts": 1}, parameter_validation=False, max_pool_connections=16
     )
-    return boto3.client(
+    kinesis = boto3.client(
         "kinesis",
         endpoint_url=endpoint,
         region_name=REGION,
@@ -59,10 +67,29 @@ def client(endpoint: str) -> Any:
         aws_secret_access_key="testing",
         config=config,
     )
+    for change in ("CreateStream", "SplitShard", "MergeShards", "UpdateShardCount", "DeleteStream"):
+        kinesis.meta.events.register(f"before-parameter-build.kinesis.{change}", _note_stream)
+        kinesis.meta.events.register(f"after-call.kinesis.{change}", _settler(kinesis))
+    return kinesis
 
 
-def _nothing_else(*_: object) -> list[bytes]:
-    raise AssertionError("a request that was not for Kinesis")
+def _note_stream(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    context["changed_stream"] = params.get("StreamName")
+
+
+def _settler(kinesis: Any) -> Callable[..., None]:
+    """Waits, as the API asks of its users, until a changed stream is ACTIVE again, or gone."""
+
+    def settle(http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        status = "" if http_response.status_code == 200 else "ACTIVE"
+        while status != "ACTIVE" and time.monotonic() < deadline:
+            status = "ACTIVE"
+            with suppress(kinesis.exceptions.ResourceNotFoundException):
+                described = kinesis.describe_stream_summary(StreamName=context["changed_stream"])
+                status = described["StreamDescriptionSummary"]["StreamStatus"]
+
+    return settle
 
 
 @contextmanager

@@ -1,8 +1,4 @@
-"""Kinesis: where reading begins, how far a read goes, and when a place is no longer good.
-
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
-"""
+"""Kinesis: where reading begins, how far a read goes, and when a place is no longer good."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +12,16 @@ from tests.conformance.kinesis_service import (
     put_at,
     refused,
     shards,
+)
+
+pytestmark = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html"
+)
+GET_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html"
+)
+LARGE_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/large-records.html"
 )
 
 MIB = 1024 * 1024
@@ -71,9 +77,25 @@ def test_a_shards_own_starting_sequence_number_is_a_place_before_its_first_recor
 def test_a_sequence_number_of_another_shard_is_refused(kinesis: Any, shard: str) -> None:
     elsewhere = put_at(kinesis, MAX_HASH_KEY)["SequenceNumber"]
 
-    for number in (elsewhere, "17", "", "x"):
+    for number in (elsewhere, "17"):
         with refused("InvalidArgumentException"):
             iterator(kinesis, shard, "AT_SEQUENCE_NUMBER", StartingSequenceNumber=number)
+
+
+@pytest.mark.parametrize("number", ["", "x", "01", "-1"])
+def test_a_sequence_number_that_is_no_number_is_refused(
+    kinesis: Any, shard: str, number: str
+) -> None:
+    with refused("ValidationException"):
+        iterator(kinesis, shard, "AT_SEQUENCE_NUMBER", StartingSequenceNumber=number)
+
+
+@pytest.mark.parametrize("kind", ["AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER", "AT_TIMESTAMP"])
+def test_a_kind_that_needs_a_place_is_refused_without_one(
+    kinesis: Any, shard: str, kind: str
+) -> None:
+    with refused("InvalidArgumentException"):
+        iterator(kinesis, shard, kind)
 
 
 def test_at_timestamp_begins_with_the_first_record_of_that_time_or_later(
@@ -123,12 +145,21 @@ def test_an_iterator_expires_five_minutes_after_it_was_returned(
     assert read(kinesis, following) == []
 
 
-@pytest.mark.parametrize("place", ["", "x", "AAAA", "dGVsZW1ldHJ5"])
+@GET_RECORDS
+@pytest.mark.parametrize("place", ["x", "AAAA", "dGVsZW1ldHJ5"])
 def test_what_is_no_iterator_is_refused(kinesis: Any, place: str) -> None:
     with refused("InvalidArgumentException"):
         kinesis.get_records(ShardIterator=place)
 
 
+@GET_RECORDS
+@pytest.mark.parametrize("place", ["", "x" * 513])
+def test_an_iterator_has_1_to_512_characters(kinesis: Any, place: str) -> None:
+    with refused("ValidationException"):
+        kinesis.get_records(ShardIterator=place)
+
+
+@pytest.mark.ours("a reader must not take a new stream of the same name for the old one")
 def test_an_iterator_does_not_outlive_its_stream(kinesis: Any, shard: str) -> None:
     place = iterator(kinesis, shard)
     kinesis.delete_stream(StreamName="telemetry")
@@ -138,6 +169,7 @@ def test_an_iterator_does_not_outlive_its_stream(kinesis: Any, shard: str) -> No
         kinesis.get_records(ShardIterator=place)
 
 
+@GET_RECORDS
 def test_the_next_iterator_goes_on_where_the_read_ended(kinesis: Any, shard: str) -> None:
     for n in range(5):
         put_at(kinesis, 0, str(n).encode())
@@ -150,6 +182,7 @@ def test_the_next_iterator_goes_on_where_the_read_ended(kinesis: Any, shard: str
     assert parts == [[0, 1], [2, 3], [4]]
 
 
+@GET_RECORDS
 def test_a_read_of_an_empty_shard_gives_nothing_and_a_place_to_go_on(
     kinesis: Any, shard: str
 ) -> None:
@@ -161,6 +194,7 @@ def test_a_read_of_an_empty_shard_gives_nothing_and_a_place_to_go_on(
     assert read(kinesis, answer["NextShardIterator"]) == [b"later"]
 
 
+@GET_RECORDS
 def test_a_read_gives_at_most_10000_records(kinesis: Any, shard: str) -> None:
     for _ in range(21):
         kinesis.put_records(
@@ -171,12 +205,19 @@ def test_a_read_gives_at_most_10000_records(kinesis: Any, shard: str) -> None:
     assert len(read(kinesis, iterator(kinesis, shard))) == 10_000
 
 
-@pytest.mark.parametrize("limit", [0, 10_001])
-def test_a_limit_outside_1_to_10000_is_refused(kinesis: Any, shard: str, limit: int) -> None:
+@GET_RECORDS
+def test_a_limit_above_10000_is_refused(kinesis: Any, shard: str) -> None:
     with refused("InvalidArgumentException"):
-        kinesis.get_records(ShardIterator=iterator(kinesis, shard), Limit=limit)
+        kinesis.get_records(ShardIterator=iterator(kinesis, shard), Limit=10_001)
 
 
+@GET_RECORDS
+def test_a_limit_below_1_is_refused(kinesis: Any, shard: str) -> None:
+    with refused("ValidationException"):
+        kinesis.get_records(ShardIterator=iterator(kinesis, shard), Limit=0)
+
+
+@GET_RECORDS
 def test_a_read_gives_at_most_10_mebibytes(kinesis: Any, shard: str) -> None:
     for n in range(11):
         put_at(kinesis, 0, bytes([n]) * (MIB - 10))
@@ -189,6 +230,7 @@ def test_a_read_gives_at_most_10_mebibytes(kinesis: Any, shard: str) -> None:
     assert [record["Data"][0] for record in second["Records"]] == [10]
 
 
+@LARGE_RECORDS
 def test_a_single_record_is_read_whatever_its_size(kinesis: Any, shard: str) -> None:
     arn = kinesis.describe_stream(StreamName="telemetry")["StreamDescription"]["StreamARN"]
     kinesis.update_max_record_size(StreamARN=arn, MaxRecordSizeInKiB=10240)
@@ -197,6 +239,7 @@ def test_a_single_record_is_read_whatever_its_size(kinesis: Any, shard: str) -> 
     assert len(read(kinesis, iterator(kinesis, shard))) == 1
 
 
+@GET_RECORDS
 def test_millis_behind_latest_is_the_age_of_the_last_record_read_and_0_at_the_tip(
     kinesis: Any, clock: Clock, shard: str
 ) -> None:
@@ -211,6 +254,7 @@ def test_millis_behind_latest_is_the_age_of_the_last_record_read_and_0_at_the_ti
     assert second["MillisBehindLatest"] == 0
 
 
+@GET_RECORDS
 def test_millis_behind_latest_is_never_0_while_there_is_more(kinesis: Any, shard: str) -> None:
     put_at(kinesis, 0, b"1")
     put_at(kinesis, 0, b"2")

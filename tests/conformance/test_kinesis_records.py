@@ -1,8 +1,4 @@
-"""Kinesis: what is put is kept, in order, under numbers that nothing else has.
-
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
-"""
+"""Kinesis: what is put is kept, in order, under numbers that nothing else has."""
 
 import hashlib
 import sys
@@ -16,6 +12,7 @@ from typing import Any
 import pytest
 
 from local.kinesis.streams import Streams
+from tests.conformance.kinesis_implementations import Serve
 from tests.conformance.kinesis_service import (
     MAX_HASH_KEY,
     Clock,
@@ -24,8 +21,23 @@ from tests.conformance.kinesis_service import (
     read_all,
     read_shard,
     refused,
-    served,
     shards,
+)
+
+pytestmark = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html"
+)
+PUT_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html"
+)
+GET_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html"
+)
+KEY_CONCEPTS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/key-concepts.html"
+)
+LARGE_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/large-records.html"
 )
 
 PRODUCERS = 8
@@ -34,6 +46,7 @@ PER_CALL = 40
 MIB = 1024 * 1024
 
 
+@PUT_RECORDS
 def test_no_acknowledged_record_is_lost_with_eight_producers_at_once(kinesis: Any) -> None:
     start = threading.Barrier(PRODUCERS)
 
@@ -58,37 +71,57 @@ def test_no_acknowledged_record_is_lost_with_eight_producers_at_once(kinesis: An
     assert Counter(read) == Counter(sent)
 
 
-def test_no_two_puts_get_one_place_wherever_their_threads_take_turns(clock: Clock) -> None:
-    streams = Streams(clock)
-    streams.create_stream(StreamName="telemetry", ShardCount=1)
-
+@pytest.mark.ours("threads take turns in the tests' own process, where the service runs too")
+def test_no_acknowledged_record_is_lost_wherever_the_producers_threads_take_turns(
+    kinesis: Any,
+) -> None:
     def take_turns(frame: FrameType, event: str, _: Any) -> Any:
         # Threads change places every 5 ms, far too seldom to show what is not locked.
-        if event == "line" and frame.f_code.co_filename.endswith(("shard.py", "streams.py")):
+        if "kinesis/" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
             time.sleep(0)
         return take_turns
 
     def produce(producer: int) -> list[tuple[str, bytes]]:
         data = [f"{producer}/{n}".encode() for n in range(PER_CALL)]
         records = [{"Data": one, "PartitionKey": "k"} for one in data]
-        sys.settrace(take_turns)
-        try:
-            results = streams.put_records(StreamName="telemetry", Records=records)["Records"]
-            results += [streams.put_record(StreamName="telemetry", **one) for one in records]
-        finally:
-            sys.settrace(None)
-        return list(zip([one["SequenceNumber"] for one in results], data * 2, strict=True))
+        results = kinesis.put_records(StreamName="telemetry", Records=records)["Records"]
+        return list(zip([one["SequenceNumber"] for one in results], data, strict=True))
+
+    # Each connection gets its thread of the service, which is born traced.
+    threading.settrace(take_turns)
+    try:
+        with ThreadPoolExecutor(PRODUCERS) as pool:
+            sent = [one for part in pool.map(produce, range(PRODUCERS)) for one in part]
+    finally:
+        threading.settrace(None)
+
+    read = [(record["SequenceNumber"], record["Data"]) for record in read_all(kinesis)]
+    assert Counter(read) == Counter(sent)
+
+
+@KEY_CONCEPTS
+def test_a_shard_is_read_by_sequence_number_and_each_producers_puts_in_their_order(
+    kinesis: Any,
+) -> None:
+    def produce(producer: int) -> None:
+        for n in range(CALLS):
+            put_at(kinesis, 0, f"{producer}/{n}".encode())
 
     with ThreadPoolExecutor(PRODUCERS) as pool:
-        sent = [one for part in pool.map(produce, range(PRODUCERS)) for one in part]
+        list(pool.map(produce, range(PRODUCERS)))
 
-    place = streams.get_shard_iterator(
-        StreamName="telemetry", ShardId="shardId-000000000000", ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
-    records = streams.get_records(ShardIterator=place)["Records"]
-    assert Counter((one["SequenceNumber"], one["Data"]) for one in records) == Counter(sent)
+    records = read_all(kinesis)
+    numbers = [int(record["SequenceNumber"]) for record in records]
+    assert numbers == sorted(set(numbers))
+    for producer in range(PRODUCERS):
+        data = [record["Data"].decode() for record in records]
+        own = [one for one in data if one.startswith(f"{producer}/")]
+        assert own == [f"{producer}/{n}" for n in range(CALLS)]
 
 
+@KEY_CONCEPTS
 def test_records_of_one_partition_key_are_read_in_the_order_in_which_they_were_put(
     kinesis: Any,
 ) -> None:
@@ -112,10 +145,11 @@ def test_sequence_numbers_have_the_width_of_aws(kinesis: Any) -> None:
     assert number.startswith("49")
 
 
-def test_sequence_numbers_are_unique_across_shards_streams_and_restarts(clock: Clock) -> None:
+@pytest.mark.ours("records of every stream and run end in one lake, where their numbers name them")
+def test_sequence_numbers_are_unique_across_shards_streams_and_restarts(serve: Serve) -> None:
     numbers = []
     for _ in range(2):  # the second is the service after a restart, with the clock where it was
-        with served(Streams(clock)) as kinesis:
+        with serve() as kinesis:
             for stream in ("telemetry", "other"):
                 kinesis.create_stream(StreamName=stream, ShardCount=2)
                 for hash_key in (0, MAX_HASH_KEY):
@@ -130,6 +164,7 @@ def test_sequence_numbers_are_unique_across_shards_streams_and_restarts(clock: C
     assert len(set(numbers)) == len(numbers) == 8
 
 
+@KEY_CONCEPTS
 def test_a_record_goes_to_the_shard_whose_range_holds_the_md5_of_its_partition_key(
     kinesis: Any,
 ) -> None:
@@ -150,12 +185,28 @@ def test_an_explicit_hash_key_overrides_the_partition_key(kinesis: Any) -> None:
     assert put_at(kinesis, MAX_HASH_KEY)["ShardId"] == high
 
 
-@pytest.mark.parametrize("hash_key", ["-1", "01", "x", str(2**128)])
-def test_an_explicit_hash_key_outside_the_range_is_refused(kinesis: Any, hash_key: str) -> None:
+def test_an_explicit_hash_key_outside_the_range_is_refused(kinesis: Any) -> None:
     with refused("InvalidArgumentException"):
+        put(kinesis, ExplicitHashKey=str(2**128))
+
+
+@pytest.mark.parametrize("hash_key", ["-1", "01", "x", pytest.param("9" * 40, id="forty-digits")])
+def test_an_explicit_hash_key_that_is_no_number_of_39_digits_is_refused(
+    kinesis: Any, hash_key: str
+) -> None:
+    with refused("ValidationException"):
         put(kinesis, ExplicitHashKey=hash_key)
 
 
+def test_a_put_for_ordering_gets_a_higher_number_than_the_one_that_it_names(kinesis: Any) -> None:
+    first = put_at(kinesis, 0)["SequenceNumber"]
+
+    second = put(kinesis, ExplicitHashKey="0", SequenceNumberForOrdering=first)["SequenceNumber"]
+
+    assert int(second) > int(first)
+
+
+@GET_RECORDS
 def test_a_record_is_read_as_it_was_put(kinesis: Any, clock: Clock) -> None:
     data = bytes(range(256))
     answer = put(kinesis, data, "device-009")
@@ -180,6 +231,7 @@ def test_a_record_of_one_mebibyte_with_its_partition_key_is_taken_and_a_byte_mor
         )
 
 
+@LARGE_RECORDS
 def test_a_stream_takes_larger_records_once_its_limit_is_raised(kinesis: Any) -> None:
     arn = kinesis.describe_stream(StreamName="telemetry")["StreamDescription"]["StreamARN"]
 
@@ -188,6 +240,7 @@ def test_a_stream_takes_larger_records_once_its_limit_is_raised(kinesis: Any) ->
     put(kinesis, b"x" * (2 * MIB - 1), "k")
 
 
+@PUT_RECORDS
 @pytest.mark.parametrize("count", [0, 501])
 def test_put_records_takes_1_to_500_records(kinesis: Any, count: int) -> None:
     with refused("ValidationException"):
@@ -196,6 +249,7 @@ def test_put_records_takes_1_to_500_records(kinesis: Any, count: int) -> None:
         )
 
 
+@PUT_RECORDS
 def test_put_records_of_more_than_10_mebibytes_is_refused_whole(kinesis: Any) -> None:
     records = [{"Data": b"x" * (MIB - 1), "PartitionKey": "k"}] * 10
     kinesis.put_records(StreamName="telemetry", Records=records)
@@ -224,6 +278,7 @@ def test_a_stream_that_does_not_exist_is_not_found(kinesis: Any) -> None:
         kinesis.put_record(StreamName="nothing", Data=b"", PartitionKey="k")
 
 
+@pytest.mark.ours("a long run must not slow down")
 def test_the_cost_of_a_put_does_not_grow_with_what_the_shard_holds(clock: Clock) -> None:
     streams = Streams(clock)
     streams.create_stream(StreamName="telemetry", ShardCount=1)

@@ -1,8 +1,4 @@
-"""Kinesis: streams and their settings, as people see and change them.
-
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html
-https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html
-"""
+"""Kinesis: streams and their settings, as people see and change them."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +13,46 @@ from tests.conformance.kinesis_service import (
     read_all,
     refused,
     shards,
+)
+
+pytestmark = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html"
+)
+DELETE_STREAM = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DeleteStream.html"
+)
+LIST_STREAMS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListStreams.html"
+)
+PUT_RECORD = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html"
+)
+LIST_SHARDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListShards.html"
+)
+DESCRIBE_STREAM = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DescribeStream.html"
+)
+SHARD_FILTER = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ShardFilter.html"
+)
+LONGER_RETENTION = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_IncreaseStreamRetentionPeriod.html"
+)
+SHORTER_RETENTION = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DecreaseStreamRetentionPeriod.html"
+)
+START_ENCRYPTION = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_StartStreamEncryption.html"
+)
+LIST_TAGS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_ListTagsForStream.html"
+)
+RETENTION = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html"
+)
+AFTER_RESHARDING = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html"
 )
 
 HOUR = 3600
@@ -59,6 +95,7 @@ def test_a_name_that_is_none_is_refused(kinesis: Any, name: str) -> None:
         kinesis.create_stream(StreamName=name, ShardCount=1)
 
 
+@DELETE_STREAM
 def test_a_deleted_stream_is_gone_with_its_records(kinesis: Any) -> None:
     put(kinesis)
     kinesis.delete_stream(StreamName="telemetry")
@@ -69,6 +106,7 @@ def test_a_deleted_stream_is_gone_with_its_records(kinesis: Any) -> None:
     assert read_all(kinesis) == []
 
 
+@PUT_RECORD
 def test_a_stream_can_be_named_by_its_arn(kinesis: Any) -> None:
     arn = summary(kinesis)["StreamARN"]
 
@@ -76,6 +114,7 @@ def test_a_stream_can_be_named_by_its_arn(kinesis: Any) -> None:
     assert len(read_all(kinesis)) == 1
 
 
+@LIST_STREAMS
 def test_streams_are_listed_in_pages(kinesis: Any) -> None:
     for name in ("a", "b", "z"):
         kinesis.create_stream(StreamName=name, ShardCount=1)
@@ -87,6 +126,7 @@ def test_streams_are_listed_in_pages(kinesis: Any) -> None:
     assert (second["StreamNames"], second["HasMoreStreams"]) == (["z"], False)
 
 
+@RETENTION
 def test_a_record_is_gone_when_the_retention_is_over(kinesis: Any, clock: Clock) -> None:
     put(kinesis, b"old")
     clock.advance(23 * HOUR)
@@ -96,6 +136,7 @@ def test_a_record_is_gone_when_the_retention_is_over(kinesis: Any, clock: Clock)
     assert [record["Data"] for record in read_all(kinesis)] == [b"young"]
 
 
+@LONGER_RETENTION
 def test_a_longer_retention_keeps_records_longer(kinesis: Any, clock: Clock) -> None:
     put(kinesis, b"old")
     kinesis.increase_stream_retention_period(StreamName="telemetry", RetentionPeriodHours=168)
@@ -105,6 +146,7 @@ def test_a_longer_retention_keeps_records_longer(kinesis: Any, clock: Clock) -> 
     assert summary(kinesis)["RetentionPeriodHours"] == 168
 
 
+@SHORTER_RETENTION
 def test_a_shorter_retention_makes_older_records_unreadable_at_once(
     kinesis: Any, clock: Clock
 ) -> None:
@@ -117,12 +159,14 @@ def test_a_shorter_retention_makes_older_records_unreadable_at_once(
     assert read_all(kinesis) == []
 
 
+@RETENTION
 @pytest.mark.parametrize("hours", [23, 8761])
 def test_retention_is_a_day_to_a_year(kinesis: Any, hours: int) -> None:
     with refused("InvalidArgumentException"):
         kinesis.increase_stream_retention_period(StreamName="telemetry", RetentionPeriodHours=hours)
 
 
+@RETENTION
 def test_a_place_whose_record_was_trimmed_goes_on_with_the_oldest_that_is_left(
     kinesis: Any, clock: Clock
 ) -> None:
@@ -136,6 +180,7 @@ def test_a_place_whose_record_was_trimmed_goes_on_with_the_oldest_that_is_left(
     assert [record["Data"] for record in records] == [b"young"]
 
 
+@AFTER_RESHARDING
 def test_a_closed_shard_is_listed_until_its_records_are_past_retention(
     kinesis: Any, clock: Clock
 ) -> None:
@@ -148,6 +193,7 @@ def test_a_closed_shard_is_listed_until_its_records_are_past_retention(
     assert parent not in [shard["ShardId"] for shard in shards(kinesis)]
 
 
+@START_ENCRYPTION
 def test_encryption_shows_in_the_stream_and_in_every_answer(kinesis: Any) -> None:
     kinesis.start_stream_encryption(
         StreamName="telemetry", EncryptionType="KMS", KeyId="alias/aws/kinesis"
@@ -162,6 +208,7 @@ def test_encryption_shows_in_the_stream_and_in_every_answer(kinesis: Any) -> Non
     assert summary(kinesis)["EncryptionType"] == "NONE"
 
 
+@LIST_TAGS
 def test_tags_are_added_listed_and_removed(kinesis: Any) -> None:
     kinesis.add_tags_to_stream(StreamName="telemetry", Tags={"zone": "raw", "part": "intake"})
     kinesis.remove_tags_from_stream(StreamName="telemetry", TagKeys=["zone"])
@@ -170,6 +217,7 @@ def test_tags_are_added_listed_and_removed(kinesis: Any) -> None:
     assert listed == [{"Key": "part", "Value": "intake"}]
 
 
+@LIST_SHARDS
 def test_shards_are_listed_in_pages(kinesis: Any) -> None:
     kinesis.create_stream(StreamName="wide", ShardCount=5)
 
@@ -181,6 +229,7 @@ def test_shards_are_listed_in_pages(kinesis: Any) -> None:
     assert "NextToken" not in second
 
 
+@LIST_SHARDS
 def test_a_page_of_shards_is_asked_for_by_its_token_alone(kinesis: Any) -> None:
     token = kinesis.list_shards(StreamName="telemetry", MaxResults=1)["NextToken"]
 
@@ -188,6 +237,7 @@ def test_a_page_of_shards_is_asked_for_by_its_token_alone(kinesis: Any) -> None:
         kinesis.list_shards(StreamName="telemetry", NextToken=token)
 
 
+@DESCRIBE_STREAM
 def test_describe_stream_lists_shards_after_one(kinesis: Any) -> None:
     first, second = (shard["ShardId"] for shard in shards(kinesis))
 
@@ -199,6 +249,7 @@ def test_describe_stream_lists_shards_after_one(kinesis: Any) -> None:
     assert [shard["ShardId"] for shard in rest["StreamDescription"]["Shards"]] == [second]
 
 
+@SHARD_FILTER
 def test_shard_filters_choose_by_time_and_by_place(kinesis: Any, clock: Clock) -> None:
     before = datetime.fromtimestamp(clock.now_ms / 1000, UTC)
     first, second = (shard["ShardId"] for shard in shards(kinesis))
@@ -223,6 +274,7 @@ def test_shard_filters_choose_by_time_and_by_place(kinesis: Any, clock: Clock) -
         filtered("SOMEHOW")
 
 
+@pytest.mark.ours("what is not emulated is refused, never ignored")
 def test_enhanced_fan_out_is_refused_in_words(kinesis: Any) -> None:
     arn = summary(kinesis)["StreamARN"]
 
@@ -231,6 +283,7 @@ def test_enhanced_fan_out_is_refused_in_words(kinesis: Any) -> None:
     assert "read with GetRecords" in str(caught.value)
 
 
+@pytest.mark.ours("what is not emulated is refused, never ignored")
 def test_an_operation_that_is_not_emulated_is_refused_by_its_name(kinesis: Any) -> None:
     with refused("UnknownOperationException") as caught:
         kinesis.enable_enhanced_monitoring(StreamName="telemetry", ShardLevelMetrics=["ALL"])

@@ -1,11 +1,23 @@
-"""Kinesis: a shard's throughput, enforced where throttling is on.
-
-https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html
-"""
+"""Kinesis: a shard's throughput, enforced where throttling is on."""
 
 from typing import Any
 
+import pytest
+
 from tests.conformance.kinesis_service import Clock, iterator, put, read_all, refused, shards
+
+pytestmark = pytest.mark.documented(
+    "https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html"
+)
+PUT_RECORD = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html"
+)
+PUT_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html"
+)
+GET_RECORDS = pytest.mark.documented(
+    "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html"
+)
 
 MIB = 1024 * 1024
 
@@ -36,6 +48,7 @@ def test_a_shard_takes_a_mebibyte_a_second(throttled_kinesis: Any, clock: Clock)
     assert put_many(throttled_kinesis, 2, MIB // 2 - 1) == [True, False]
 
 
+@PUT_RECORDS
 def test_put_records_that_fail_in_part_say_which_and_why(throttled_kinesis: Any) -> None:
     answer = throttled_kinesis.put_records(
         StreamName="telemetry",
@@ -54,6 +67,7 @@ def test_put_records_that_fail_in_part_say_which_and_why(throttled_kinesis: Any)
     assert [len(record["Data"]) for record in read_all(throttled_kinesis)] == [MIB // 2, 10]
 
 
+@PUT_RECORD
 def test_put_record_beyond_the_limit_is_refused(throttled_kinesis: Any, clock: Clock) -> None:
     put(throttled_kinesis, b"x" * (MIB - 100), "k")
 
@@ -64,8 +78,9 @@ def test_put_record_beyond_the_limit_is_refused(throttled_kinesis: Any, clock: C
 
 
 def test_each_shard_has_its_own_throughput(throttled_kinesis: Any) -> None:
-    throttled_kinesis.update_shard_count(
-        StreamName="telemetry", TargetShardCount=2, ScalingType="UNIFORM_SCALING"
+    (shard,) = shards(throttled_kinesis)
+    throttled_kinesis.split_shard(
+        StreamName="telemetry", ShardToSplit=shard["ShardId"], NewStartingHashKey=str(2**127)
     )
     put(throttled_kinesis, b"x" * (MIB - 1), "k", ExplicitHashKey="0")
 
@@ -83,6 +98,7 @@ def test_a_shard_is_read_five_times_a_second(throttled_kinesis: Any, clock: Cloc
     throttled_kinesis.get_records(ShardIterator=place)
 
 
+@GET_RECORDS
 def test_after_a_read_of_10_mebibytes_the_next_waits_five_seconds(
     throttled_kinesis: Any, clock: Clock
 ) -> None:
@@ -99,5 +115,6 @@ def test_after_a_read_of_10_mebibytes_the_next_waits_five_seconds(
     throttled_kinesis.get_records(ShardIterator=place)
 
 
+@pytest.mark.ours("throttling is off unless it is asked for")
 def test_without_throttling_a_shard_takes_what_it_is_given(kinesis: Any) -> None:
     assert all(put_many(kinesis, 500) + put_many(kinesis, 500) + put_many(kinesis, 500))
