@@ -13,7 +13,9 @@ import pytest
 from moto import mock_aws
 
 from ops.delivery import Function, Stream
-from ops.redrive import Findings, Redrive, Selection, limits_of
+from ops.redrive.findings import Findings
+from ops.redrive.run import Redrive, limits_of
+from ops.redrive.selection import Selection
 from ops.stack import Stack, read_stack
 from tests.ingestion import ENVIRONMENT, Ingested, Row, ingest
 

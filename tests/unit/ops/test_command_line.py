@@ -8,7 +8,8 @@ from typing import Any
 import boto3
 import pytest
 
-from ops.__main__ import ProgressLine, run
+from ops.__main__ import run
+from ops.command_line import ProgressLine
 from tests.ingestion import event_of, ingest
 from tests.unit.ops.conftest import STACK, ConsumerAsFunction, Deployed
 from tests.unit.ops.test_redrive_failed import BATCH_KEY, given_up, put

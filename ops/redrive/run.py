@@ -9,15 +9,15 @@ curated zone holds it once. Nothing is deleted from either zone.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ops import failed_zone, rejected_zone
 from ops.delivery import MAX_PUT_RECORDS, Function, Stream
 from ops.errors import OperationError
+from ops.redrive.findings import Findings
+from ops.redrive.selection import Selection
 from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
 from telemetry_contract.decoding import decode_record
@@ -36,44 +36,6 @@ MAX_GATHERED_ROWS: Final = 10_000
 MAX_GATHERED_BYTES: Final = 16 * 1024 * 1024
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What to redrive. Rejected rows are chosen by arrival, failed objects by time of writing."""
-
-    rejected: bool = True
-    failed: bool = True
-    since: datetime | None = None
-    until: datetime | None = None
-    reasons: frozenset[str] = frozenset()
-
-    def takes(self, row: RejectedRow) -> bool:
-        """Whether a rejected row is one of those to redrive."""
-        return (
-            (self.since is None or row.arrival_time >= self.since)
-            and (self.until is None or row.arrival_time < self.until)
-            and (not self.reasons or row.reason in self.reasons)
-        )
-
-
-@dataclass
-class Findings:
-    """What there is to redrive, and what became of it. Rows and readings by their first reason."""
-
-    rows: Counter[str] = field(default_factory=Counter)
-    would_be_accepted: Counter[str] = field(default_factory=Counter)
-    still_rejected: Counter[str] = field(default_factory=Counter)
-    repeated_rows: int = 0
-    failed_batches: int = 0
-    failed_records: int = 0
-    undelivered_messages: int = 0
-    sent_rows: int = 0
-    sent_records: int = 0
-    sent_messages: int = 0
-    accepted_by_function: int = 0
-    rejected_by_function: int = 0
-    troubles: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from ops.redrive import Findings
+from ops.redrive.findings import Findings
+from ops.tables import aligned
 
 
 def lines_of(findings: Findings, stack_name: str, *, apply: bool) -> list[str]:
@@ -75,17 +76,4 @@ def _sent(findings: Findings) -> list[str]:
         f"Put {findings.sent_messages:,} undelivered messages on the stream.",
         "Both zones keep what was sent, and another run would find it again. That does no harm: "
         "the curated zone holds each event id once.",
-    ]
-
-
-def aligned(rows: Iterable[Sequence[str | int]]) -> list[str]:
-    """Rows as lines; the first column to the left, numbers with thousands to the right."""
-    texts = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in texts
     ]
