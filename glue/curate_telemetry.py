@@ -54,6 +54,8 @@ DERIVED_COLUMNS: Final = {
     "device_model": "string",
     "device_site": "string",
     "run_id": "string",
+    "device_owner": "string",
+    "device_attributes": "map<string,string>",
 }
 # What becomes of a row, until the rows are counted; a raw column of this name is not taken.
 FATE: Final = "_fate"
@@ -65,7 +67,11 @@ ACCOUNT_COLUMNS: Final = """
 LEDGER_COLUMNS: Final = """
     object_key string, size bigint, last_modified timestamp, status string, rows bigint,
     detail string, run_id string, recorded_at timestamp"""
-REGISTRY_COLUMNS: Final = "device_id string, model string, site string, registered_at timestamp"
+# Appended to, never changed: a row holds from `valid_from` until the device's next one, its first
+# row also for all that came before.
+REGISTRY_COLUMNS: Final = """
+    device_id string, valid_from timestamp, model string, site string, owner string,
+    attributes map<string,string>"""
 
 # Without these a row can be neither identified nor placed in time: an object that lacks one, or has
 # it as another type, is not raw telemetry.
@@ -272,8 +278,12 @@ def create_tables(job: Job) -> None:
 
 
 def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> None:
+    """Create a table, or add the columns that one which is there lacks."""
     # Athena can't read version 3. Each commit writes the metadata anew; every version would stay.
     properties = "'format-version'='2', 'write.metadata.delete-after-commit.enabled'='true'"
+    if table == job.readings:
+        # Each snapshot tells the days it touched, which is what the summaries are made anew for.
+        properties += ", 'write.summary.partition-limit'='1000'"
     if table == job.ledger:
         # It is searched by keys that differ only after the 16 characters of a text's bounds that
         # Iceberg keeps unless told otherwise.
@@ -282,6 +292,12 @@ def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> 
         f"CREATE TABLE IF NOT EXISTS {table} ({columns}) USING iceberg {partitioning} "
         f"{location_of(job, table)} TBLPROPERTIES ({properties})"
     )
+    present = job.spark.table(table).columns
+    for field in st.DataType.fromDDL(columns):  # type: ignore[attr-defined]
+        if field.name not in present:
+            added = f"{quoted(field.name)} {field.dataType.simpleString()}"
+            logger.info("%s: ADD COLUMN %s", table, added)
+            job.spark.sql(f"ALTER TABLE {table} ADD COLUMN {added}")
 
 
 def location_of(job: Job, table: str) -> str:
@@ -583,21 +599,45 @@ def deduplicate(rows: DataFrame) -> DataFrame:
 
 
 def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFrame:
-    """Add what is known of the device, and how late the reading came. A device that the registry
-    does not know has nulls; of one that is there twice the newest entry counts."""
-    newest = sf.max(sf.struct("registered_at", "model", "site")).alias("newest")
-    devices = registry.groupBy("device_id").agg(newest)
-    devices = devices.selectExpr(
-        "device_id", "newest.model device_model", "newest.site device_site"
+    """Add what the registry says of the device as of the event's time, so that one that was moved
+    keeps its past, and how late the reading came. An unknown device has nulls."""
+    devices = validity_of(registry)
+    at = sf.col("event_time")
+    is_valid = (
+        (rows["device_id"] == devices["known_id"])
+        & (sf.col("holds_from").isNull() | (at >= sf.col("holds_from")))
+        & (sf.col("holds_until").isNull() | (at < sf.col("holds_until")))
     )
     delay = (sf.unix_micros("arrival_time") - sf.unix_micros("event_time")) / sf.lit(1e6)
-    return rows.join(sf.broadcast(devices), "device_id", "left").withColumns(
+    joined = rows.join(sf.broadcast(devices), is_valid, "left")
+    return joined.drop("known_id", "holds_from", "holds_until").withColumns(
         {
             "event_date": sf.to_date("event_time"),
             "ingest_delay_seconds": delay,
             "is_late": delay > settings.late_after_seconds,
             "run_id": sf.lit(settings.run_id),
         }
+    )
+
+
+def validity_of(registry: DataFrame) -> DataFrame:
+    """The registry's rows with the time for which each holds, null = without end. No two of one
+    device overlap, or a reading would be doubled: of rows from the same instant one counts, and
+    which one depends on their content alone."""
+    attributes = sf.to_json(sf.array_sort(sf.map_entries("attributes")))
+    instant = Window.partitionBy("device_id", "valid_from").orderBy(
+        *(sf.desc_nulls_last(each) for each in ("model", "site", "owner")), attributes.desc()
+    )
+    device = Window.partitionBy("device_id").orderBy(sf.asc_nulls_first("valid_from"))
+    only = registry.withColumn("_rank", sf.row_number().over(instant)).where("_rank = 1")
+    return only.select(
+        sf.col("device_id").alias("known_id"),
+        sf.when(sf.row_number().over(device) > 1, sf.col("valid_from")).alias("holds_from"),
+        sf.lead("valid_from").over(device).alias("holds_until"),
+        sf.col("model").alias("device_model"),
+        sf.col("site").alias("device_site"),
+        sf.col("owner").alias("device_owner"),
+        sf.col("attributes").alias("device_attributes"),
     )
 
 
