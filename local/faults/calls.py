@@ -52,7 +52,7 @@ def call_of(environ: "WSGIEnvironment", body: bytes, process: OwnProcess | None)
     path, query = environ.get("PATH_INFO", "/"), environ.get("QUERY_STRING", "")
     if match := _RPC_PATH.fullmatch(path):
         return Call(f"{service}:{match[1]}", "", process, "cbor")
-    if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
+    if path == "/" and "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
         form = dict(parse_qsl(body.decode("latin-1")))
         return Call(
             f"{service}:{form.get('Action', '')}", " ".join(form.values()), process, "query"
@@ -65,14 +65,15 @@ def call_of(environ: "WSGIEnvironment", body: bytes, process: OwnProcess | None)
 
 
 def _rest_operation(service: str, method: str, path: str, query: str, given: set[str]) -> str:
-    """The operation whose path matches and that needs most of what is `given`."""
+    """The operation whose path matches and that needs most of what is `given`; of two that have all
+    in common (S3's directory buckets are signed for another service), the plainer name."""
     fixed = {f"{name}={value}".lower() for name, value in parse_qsl(query, keep_blank_values=True)}
     named = [
-        (len(needs), len(its_path.pattern), name)
+        (len(needs), len(its_path.pattern), -len(name), name)
         for name, its_method, its_path, needs in _rest_operations(service)
         if its_method == method and its_path.fullmatch(path) and needs <= given | fixed
     ]
-    return max(named)[2] if named else ""
+    return max(named)[-1] if named else ""
 
 
 @cache
