@@ -140,6 +140,14 @@ class EventSourceMapping:
                 self._consumer, self._consumed_with = self._new_consumer(settings), settings
             return self._consumer.step(now)
 
+    def restart(self) -> None:
+        """Drop all that is under way, and go on from the checkpoints with the next step.
+
+        What is at the function ends there with nobody to hear of it, and is delivered again.
+        """
+        with self._lock:
+            self._consumer = self._consumed_with = None
+
     def status(self) -> dict[str, Any]:
         """State and `behind`: the records of the stream that are not behind a checkpoint.
 
@@ -182,8 +190,7 @@ class EventSourceMapping:
                 due = self.step()
             except Exception:  # noqa: BLE001 - a bug of ours must not end the mapping silently
                 _log.exception("mapping %s failed; it goes on from its checkpoints", self.uuid)
-                with self._lock:
-                    self._consumer = self._consumed_with = None
+                self.restart()
                 due = self._surroundings.now() + 5.0
             if self._ending and self._consumer is None:
                 return

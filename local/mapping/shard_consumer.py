@@ -170,7 +170,9 @@ class ShardConsumer:
     def _buffer(self, record: EventRecord, now: float) -> None:
         self._outstanding[record.sequence_number] = False
         lane = self._lanes[lane_of(record.partition_key, len(self._lanes))]
-        if not lane.buffer:
+        closes_at = lane.window_opened_at + self._settings.batching_window_seconds
+        if not lane.buffer and now >= closes_at:
+            # The window passed without a record: the next one begins with the first.
             lane.window_opened_at = now
         lane.buffer.append(record)
         self._buffered_bytes += len(record.encoded)
@@ -218,7 +220,6 @@ class ShardConsumer:
             lane.work.append(Batch(tuple(lane.buffer[:count])))
         self._buffered_bytes -= sum(len(record.encoded) for record in lane.buffer[:count])
         del lane.buffer[:count]
-        lane.window_opened_at = now
         return None
 
     def _collect_lane(self, lane: _Lane, now: float) -> None:
@@ -229,6 +230,7 @@ class ShardConsumer:
         if isinstance(work, Discard):
             self._after_delivery(lane, work, delivered=result is True, now=now)
         elif not isinstance(result, bool):
+            lane.window_opened_at = now  # the next window begins when the invocation has ended
             self._count_attempt(work, result)
             decision = decide(work, result, self.policy, now)
             lane.work.extendleft(reversed(decision.again))

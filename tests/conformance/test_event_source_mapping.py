@@ -1,8 +1,4 @@
-"""An event source mapping reads a stream and cuts batches as Lambda documents it.
-
-https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html
-https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html
-"""
+"""An event source mapping reads a stream and cuts batches as Lambda documents it."""
 
 import json
 
@@ -10,21 +6,21 @@ import pytest
 
 from local.mapping.kinesis_event import MAX_PAYLOAD_BYTES, event_payload, event_record
 from local.mapping.kinesis_event import EventSource as Source
-from local.mapping.shard_consumer import lane_of
+from tests.conformance import lambda_pages as pages
 from tests.conformance.mapping_bench import (
-    FAILURE,
     ON_FAILURE,
     ROLE_ARN,
     START,
     STREAM,
     STREAM_ARN,
-    Answer,
     Bench,
     Held,
-    ThrottledError,
 )
 
+pytestmark = pytest.mark.documented(pages.BATCHING)
 
+
+@pytest.mark.documented(pages.EVENT)
 def test_event_has_the_documented_shape_member_for_member() -> None:
     bench = Bench()
     bench.mapping()
@@ -52,6 +48,33 @@ def test_event_has_the_documented_shape_member_for_member() -> None:
     }
 
 
+@pytest.mark.documented(pages.OPTIONS)
+def test_batch_has_records_of_one_shard_only() -> None:
+    bench = Bench(shards=3)
+    bench.mapping(BatchSize=1000)
+    for number in range(60):
+        bench.put(str(number), key=f"device-{number}")
+    bench.run()
+    shards = [{one["eventID"].partition(":")[0] for one in batch} for batch in bench.batches]
+    assert [len(of_batch) for of_batch in shards] == [1, 1, 1]
+    assert len(bench.records()) == 60
+
+
+@pytest.mark.documented(pages.POLLING)
+def test_shard_is_polled_once_a_second_and_on_at_once_while_there_is_more() -> None:
+    bench = Bench()
+    bench.mapping(BatchSize=10_000)
+    bench.run()
+    bench.put(*map(str, range(10)))
+    bench.run(0.9)
+    assert bench.records() == []
+    bench.run(0.1)
+    assert len(bench.records()) == 10
+    bench.put(*["x" * (1024 * 1024 - 100)] * 30)  # GetRecords gives ten megabytes at a time
+    bench.run(2)
+    assert len(bench.records()) == 40
+
+
 def test_batch_holds_at_most_the_batch_size_in_the_order_of_the_shard() -> None:
     bench = Bench()
     bench.mapping(BatchSize=3)
@@ -60,6 +83,7 @@ def test_batch_holds_at_most_the_batch_size_in_the_order_of_the_shard() -> None:
     assert bench.given() == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
 
 
+@pytest.mark.documented(pages.PARAMETERS)
 def test_batch_size_is_100_where_none_is_given() -> None:
     bench = Bench()
     bench.mapping()
@@ -88,6 +112,23 @@ def test_batching_window_gathers_records_until_it_is_over() -> None:
     assert bench.given() == [["a", "b"]]
 
 
+def test_next_window_begins_when_the_invocation_before_it_has_ended() -> None:
+    held = Held()
+    bench = Bench(executor=held)
+    bench.mapping(BatchSize=10, MaximumBatchingWindowInSeconds=5)
+    bench.put("a")
+    bench.run(5)
+    bench.put("b")
+    bench.run(20)  # at the function, four windows long
+    held.run()
+    bench.run(4)
+    bench.put("c")
+    assert held.waiting == []
+    bench.run(1)
+    held.run()
+    assert bench.given() == [["a"], ["b", "c"]]
+
+
 def test_full_batch_does_not_wait_for_the_window() -> None:
     bench = Bench()
     bench.mapping(BatchSize=2, MaximumBatchingWindowInSeconds=300)
@@ -96,6 +137,7 @@ def test_full_batch_does_not_wait_for_the_window() -> None:
     assert bench.given() == [["a", "b"]]
 
 
+@pytest.mark.documented(pages.LARGE_RECORDS)
 def test_payload_limit_of_6_mb_includes_base64_and_metadata() -> None:
     bench = Bench()
     bench.mapping(BatchSize=10_000)
@@ -116,6 +158,7 @@ def test_payload_limit_does_not_wait_for_the_window() -> None:
     assert [len(batch) for batch in bench.given()] == [4]
 
 
+@pytest.mark.documented(pages.LARGE_RECORDS)
 def test_batch_is_cut_at_the_size_of_the_document_as_it_is_sent() -> None:
     source = Source(STREAM_ARN, "shardId-000000000000", ROLE_ARN)
     bench = Bench()
@@ -132,6 +175,7 @@ def test_batch_is_cut_at_the_size_of_the_document_as_it_is_sent() -> None:
     assert len(event_payload(records[: first + 1])) > MAX_PAYLOAD_BYTES
 
 
+@pytest.mark.documented(pages.LARGE_RECORDS)
 def test_record_that_is_larger_than_an_event_goes_to_the_destination_only() -> None:
     bench = Bench()
     bench.streams.delete_stream(StreamName=STREAM)
@@ -143,6 +187,7 @@ def test_record_that_is_larger_than_an_event_goes_to_the_destination_only() -> N
     assert [[len(one) for one in batch] for batch in bench.discarded()] == [[5 * 1024 * 1024]]
 
 
+@pytest.mark.documented(pages.OPTIONS)
 def test_trim_horizon_starts_with_the_oldest_record() -> None:
     bench = Bench()
     bench.put("before")
@@ -152,6 +197,7 @@ def test_trim_horizon_starts_with_the_oldest_record() -> None:
     assert bench.records() == ["before"]
 
 
+@pytest.mark.documented(pages.OPTIONS)
 def test_latest_starts_behind_the_newest_record() -> None:
     bench = Bench()
     bench.put("before")
@@ -162,6 +208,7 @@ def test_latest_starts_behind_the_newest_record() -> None:
     assert bench.records() == ["after"]
 
 
+@pytest.mark.documented(pages.OPTIONS)
 def test_at_timestamp_starts_with_the_first_record_of_that_time() -> None:
     bench = Bench()
     bench.put("before")
@@ -174,6 +221,7 @@ def test_at_timestamp_starts_with_the_first_record_of_that_time() -> None:
     assert bench.records() == ["at", "after"]
 
 
+@pytest.mark.documented(pages.ITERATORS)
 def test_reading_goes_on_after_the_iterator_has_expired() -> None:
     bench = Bench()
     mapping = bench.mapping()
@@ -186,6 +234,7 @@ def test_reading_goes_on_after_the_iterator_has_expired() -> None:
     assert bench.records() == ["a", "b"]
 
 
+@pytest.mark.documented(pages.GET_RECORDS)
 def test_reading_goes_on_after_kinesis_has_throttled_it() -> None:
     bench = Bench(throttling=True)
     iterator = bench.streams.get_shard_iterator(
@@ -201,6 +250,7 @@ def test_reading_goes_on_after_kinesis_has_throttled_it() -> None:
     assert bench.records() == ["a"]
 
 
+@pytest.mark.documented(pages.POLLING)
 def test_parallelization_runs_as_many_batches_of_a_shard_at_once() -> None:
     held = Held()
     bench = Bench(executor=held)
@@ -211,6 +261,7 @@ def test_parallelization_runs_as_many_batches_of_a_shard_at_once() -> None:
     assert len(held.waiting) == 3
 
 
+@pytest.mark.documented(pages.POLLING)
 def test_a_shard_has_one_batch_at_the_function_without_parallelization() -> None:
     held = Held()
     bench = Bench(executor=held)
@@ -221,6 +272,7 @@ def test_a_shard_has_one_batch_at_the_function_without_parallelization() -> None
     assert len(held.waiting) == 1
 
 
+@pytest.mark.documented(pages.POLLING)
 def test_parallelization_keeps_the_order_of_each_partition_key() -> None:
     held = Held()
     bench = Bench(executor=held)
@@ -236,145 +288,3 @@ def test_parallelization_keeps_the_order_of_each_partition_key() -> None:
     for device in range(6):
         of_device = [int(one.split("/")[1]) for one in records if one.startswith(f"{device}/")]
         assert of_device == sorted(of_device)
-
-
-def test_checkpoint_waits_for_the_slowest_lane() -> None:
-    bench = Bench()
-    mapping = bench.mapping(BatchSize=1, ParallelizationFactor=2)
-    slow, quick = "device-1", "device-2"
-    assert lane_of(slow, 2) != lane_of(quick, 2)
-    bench.answer_for = lambda data: FAILURE if data == ["slow"] else Answer()
-    bench.put("slow", key=slow)
-    bench.put(*"abc", key=quick)
-    bench.run(1)
-    assert {"a", "b", "c"} <= set(bench.records())
-    mapping.update({"Enabled": False})
-    bench.run(1)
-    assert mapping.status()["behind"] == 4
-    bench.answer_for = lambda _data: Answer()
-    bench.batches.clear()
-    mapping.update({"Enabled": True})
-    bench.run(1)
-    assert sorted(bench.records()) == ["a", "b", "c", "slow"]
-
-
-def test_function_that_is_throttled_is_tried_again_without_using_up_retries() -> None:
-    bench = Bench()
-    bench.mapping(MaximumRetryAttempts=0, DestinationConfig=ON_FAILURE)
-    bench.answers = [ThrottledError() for _ in range(20)]
-    bench.put("a")
-    bench.run(3600)
-    assert bench.records() == ["a"]
-    assert bench.objects == {}
-
-
-def test_disabling_and_enabling_loses_nothing_and_repeats_nothing() -> None:
-    bench = Bench()
-    mapping = bench.mapping()
-    bench.put("a")
-    bench.run()
-    mapping.update({"Enabled": False})
-    bench.run()
-    assert mapping.state == "Disabled"
-    bench.put("b")
-    bench.run(60)
-    assert bench.records() == ["a"]
-    mapping.update({"Enabled": True})
-    bench.run(1)
-    assert bench.records() == ["a", "b"]
-    assert mapping.state == "Enabled"
-
-
-@pytest.mark.parametrize("disabled_for", [1, 3600])
-def test_latest_that_is_disabled_before_the_first_record_loses_nothing(disabled_for: int) -> None:
-    bench = Bench()
-    bench.put("before")
-    bench.now += 1
-    mapping = bench.mapping(StartingPosition="LATEST")
-    bench.run(10)
-    mapping.update({"Enabled": False})
-    bench.run(1)
-    bench.put("meanwhile")
-    bench.run(disabled_for)
-    mapping.update({"Enabled": True})
-    bench.run(1)
-    assert bench.records() == ["meanwhile"]
-
-
-def test_disabling_waits_for_what_is_at_the_function_and_starts_nothing_new() -> None:
-    held = Held()
-    bench = Bench(executor=held)
-    mapping = bench.mapping(BatchSize=1)
-    bench.put(*"ab")
-    bench.run()
-    mapping.update({"Enabled": False})
-    bench.run()
-    assert mapping.state == "Disabling"
-    held.run()
-    bench.run()
-    assert mapping.state == "Disabled"
-    assert bench.records() == ["a"]
-    assert held.waiting == []
-    assert mapping.status()["behind"] == 1
-
-
-def test_changed_settings_take_effect_from_the_checkpoint_on() -> None:
-    bench = Bench()
-    mapping = bench.mapping(BatchSize=2)
-    bench.put(*"abcd")
-    bench.run()
-    mapping.update({"BatchSize": 3})
-    bench.put(*"efg")
-    bench.run(1)
-    assert bench.given() == [["a", "b"], ["c", "d"], ["e", "f", "g"]]
-
-
-def test_behind_counts_what_is_unread_and_what_is_unfinished() -> None:
-    held = Held()
-    bench = Bench(shards=2, executor=held)
-    mapping = bench.mapping(BatchSize=2)
-    assert mapping.status()["behind"] == 0
-    for number in range(20):
-        bench.put(str(number), key=f"device-{number}")
-    assert mapping.status()["behind"] == 20
-    bench.run()
-    assert mapping.status()["behind"] == 20
-    held.run()
-    mapping.step()
-    assert mapping.status()["behind"] == 18
-
-
-def test_counts_events_under_the_mapping_where_asked_to() -> None:
-    bench = Bench()
-    mapping = bench.mapping(BatchSize=2, MetricsConfig={"Metrics": ["EventCount"]})
-    bench.answers = [ThrottledError()]
-    bench.put(*"abc")
-    bench.run(10)
-    assert bench.total("PolledEventCount") == 3
-    assert bench.total("InvokedEventCount") == 3
-    assert bench.total("FailedInvokeEventCount") == 2
-    of_mapping = [d for d in bench.metrics if d.name == "PolledEventCount"]
-    assert {tuple(d.dimensions.items()) for d in of_mapping} == {
-        (("EventSourceMappingUUID", mapping.uuid),)
-    }
-
-
-def test_counts_no_events_where_not_asked_to() -> None:
-    bench = Bench()
-    bench.mapping()
-    bench.put("a")
-    bench.run()
-    assert {datum.name for datum in bench.metrics} == {"IteratorAge"}
-
-
-def test_iterator_age_is_that_of_the_batchs_last_record_when_it_is_sent() -> None:
-    bench = Bench()
-    bench.put("a")
-    bench.now += 5
-    bench.put("b")
-    bench.now += 2
-    bench.mapping()
-    bench.run()
-    (datum,) = [d for d in bench.metrics if d.name == "IteratorAge"]
-    assert (datum.values, datum.unit) == ((2000.0,), "Milliseconds")
-    assert datum.dimensions == {"FunctionName": "ingest"}

@@ -1,8 +1,4 @@
-"""A mapping as a template's resource and in Lambda's API: what it takes, refuses and tells.
-
-https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
-https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-lambda-eventsourcemapping.html
-"""
+"""A mapping as a template's resource and in Lambda's API: what it takes, refuses and tells."""
 
 import json
 from typing import Any
@@ -14,6 +10,7 @@ from local.deployment.provider import ReplacementNeeded
 from local.mapping.event_source_mapping import EventSourceMapping, EventSourceMappings
 from local.mapping.resources import EventSourceMappingProvider, mapping_routes
 from local.mapping.settings import mapping_settings
+from tests.conformance import lambda_pages as pages
 from tests.conformance.mapping_bench import (
     BUCKET_ARN,
     FUNCTION_ARN,
@@ -72,6 +69,7 @@ def call(mappings: EventSourceMappings, method: str, path: str, body: Any = None
     raise AssertionError(f"no route for {method} {path}")
 
 
+@pytest.mark.documented(pages.PARAMETERS)
 def test_defaults_are_those_of_lambda() -> None:
     settings = mapping_settings(LEAST)
     assert settings.batches.batch_size == 100
@@ -84,6 +82,7 @@ def test_defaults_are_those_of_lambda() -> None:
     assert not settings.counts_events
 
 
+@pytest.mark.documented(pages.MAPPING_RESOURCE)
 def test_values_of_parameters_are_strings_and_taken_as_what_they_say() -> None:
     settings = mapping_settings(TEMPLATE | {"Enabled": "false"})
     assert settings.batches.batch_size == 3000
@@ -92,6 +91,7 @@ def test_values_of_parameters_are_strings_and_taken_as_what_they_say() -> None:
     assert not settings.enabled
 
 
+@pytest.mark.ours("what the local cloud does not do, it refuses")
 @pytest.mark.parametrize(
     "name",
     [
@@ -107,6 +107,7 @@ def test_setting_that_has_no_effect_here_is_refused_by_name(name: str) -> None:
     assert name in refusal(**{name: 1})
 
 
+@pytest.mark.documented(pages.CREATE_MAPPING)
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -124,24 +125,37 @@ def test_setting_that_has_no_effect_here_is_refused_by_name(name: str) -> None:
         ("StartingPosition", "AT_TIMESTAMP"),
         ("StartingPositionTimestamp", 1_790_000_000),
         ("BisectBatchOnFunctionError", "perhaps"),
-        ("EventSourceArn", f"{STREAM_ARN}/consumer/fast:1"),
         ("EventSourceArn", ""),
-        ("FunctionName", f"{FUNCTION_ARN}:live"),
     ],
 )
 def test_value_out_of_range_is_refused_by_name(name: str, value: object) -> None:
     assert name in refusal(**{name: value})
 
 
+@pytest.mark.ours("what the local cloud does not do, it refuses")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("EventSourceArn", f"{STREAM_ARN}/consumer/fast:1"),
+        ("FunctionName", f"{FUNCTION_ARN}:live"),
+    ],
+)
+def test_consumer_or_version_of_a_function_is_refused_by_name(name: str, value: object) -> None:
+    assert name in refusal(**{name: value})
+
+
+@pytest.mark.ours("what the local cloud does not do, it refuses")
 def test_destination_other_than_s3_is_refused() -> None:
     queue = {"OnFailure": {"Destination": "arn:aws:sqs:us-east-1:123456789012:failed"}}
     assert "S3 only" in refusal(DestinationConfig=queue)
 
 
+@pytest.mark.documented(pages.CREATE_MAPPING)
 def test_metrics_other_than_event_count_are_refused() -> None:
     assert "EventCount" in refusal(MetricsConfig={"Metrics": ["ErrorCount"]})
 
 
+@pytest.mark.documented(pages.MAPPING_RESOURCE)
 def test_provider_understands_what_the_template_says_and_nothing_else() -> None:
     _, mappings, provider = made()
     assert TEMPLATE.keys() <= provider.properties
@@ -151,6 +165,7 @@ def test_provider_understands_what_the_template_says_and_nothing_else() -> None:
     assert created.attributes["EventSourceMappingArn"].endswith(created.physical_id)
 
 
+@pytest.mark.documented(pages.MAPPING_RESOURCE)
 def test_update_in_place_keeps_identity_and_position() -> None:
     bench, _, provider = made()
     created = provider.create("Telemetry", "stack-Telemetry", TEMPLATE)
@@ -163,6 +178,7 @@ def test_update_in_place_keeps_identity_and_position() -> None:
     assert bench.given() == [["a", "b", "c"], ["d", "e"], ["f"]]
 
 
+@pytest.mark.documented(pages.MAPPING_RESOURCE)
 def test_update_takes_back_what_the_template_no_longer_says() -> None:
     _, mappings, provider = made()
     created = provider.create("Telemetry", "stack-Telemetry", TEMPLATE)
@@ -170,6 +186,7 @@ def test_update_takes_back_what_the_template_no_longer_says() -> None:
     assert mappings.get(created.physical_id).settings == mapping_settings(LEAST)
 
 
+@pytest.mark.documented(pages.MAPPING_RESOURCE)
 @pytest.mark.parametrize(
     "change",
     [
@@ -184,6 +201,7 @@ def test_change_of_stream_or_start_asks_for_another_mapping(change: dict[str, st
         provider.update(created.physical_id, TEMPLATE, TEMPLATE | change)
 
 
+@pytest.mark.documented(pages.CREATE_MAPPING)
 def test_second_mapping_of_a_stream_to_a_function_is_a_conflict() -> None:
     _, mappings, _ = made()
     mappings.create(TEMPLATE)
@@ -192,6 +210,7 @@ def test_second_mapping_of_a_stream_to_a_function_is_a_conflict() -> None:
     assert (refused.value.code, refused.value.status) == ("ResourceConflictException", 409)
 
 
+@pytest.mark.documented(pages.DELETE_MAPPING)
 def test_deleted_mapping_takes_nothing_any_more() -> None:
     bench, mappings, provider = made()
     created = provider.create("Telemetry", "stack-Telemetry", TEMPLATE)
@@ -203,6 +222,7 @@ def test_deleted_mapping_takes_nothing_any_more() -> None:
     provider.delete(created.physical_id, TEMPLATE)  # as often as anyone likes
 
 
+@pytest.mark.documented(pages.GET_MAPPING)
 def test_api_tells_a_mapping_as_it_is_set() -> None:
     bench, mappings, _ = made()
     created = call(mappings, "POST", "", TEMPLATE | {"Tags": {"part": "ingestion"}})
@@ -217,6 +237,7 @@ def test_api_tells_a_mapping_as_it_is_set() -> None:
     assert told["MetricsConfig"]["Metrics"] == ["EventCount"]
 
 
+@pytest.mark.documented(pages.LIST_MAPPINGS)
 def test_api_lists_by_function_and_by_stream() -> None:
     _, mappings, _ = made()
     created = call(mappings, "POST", "/", LEAST)
@@ -226,6 +247,7 @@ def test_api_lists_by_function_and_by_stream() -> None:
     assert told["UUID"] == created["UUID"]
 
 
+@pytest.mark.documented(pages.MAPPING_STATES)
 def test_api_disables_and_enables() -> None:
     bench, mappings, _ = made()
     uuid = call(mappings, "POST", "", LEAST)["UUID"]
@@ -236,6 +258,7 @@ def test_api_disables_and_enables() -> None:
     assert call(mappings, "PUT", f"/{uuid}", {"Enabled": True})["State"] == "Enabling"
 
 
+@pytest.mark.documented(pages.UPDATE_MAPPING)
 def test_api_changes_nothing_when_it_refuses() -> None:
     _, mappings, _ = made()
     uuid = call(mappings, "POST", "", LEAST)["UUID"]
@@ -250,6 +273,7 @@ def test_api_changes_nothing_when_it_refuses() -> None:
     assert mappings.get(uuid).settings == mapping_settings(LEAST)
 
 
+@pytest.mark.documented(pages.GET_MAPPING)
 def test_api_knows_no_other_mapping() -> None:
     _, mappings, _ = made()
     with pytest.raises(ApiError) as refused:
@@ -257,6 +281,7 @@ def test_api_knows_no_other_mapping() -> None:
     assert (refused.value.code, refused.value.status) == ("ResourceNotFoundException", 404)
 
 
+@pytest.mark.ours("how the local cloud runs a mapping")
 def test_mapping_runs_and_ends_in_a_thread_of_its_own() -> None:
     bench = Bench()
     mappings = EventSourceMappings(bench.surroundings)

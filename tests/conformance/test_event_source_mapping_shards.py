@@ -1,10 +1,10 @@
-"""Shards that are split and merged are read in the order of their lineage.
-
-https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html
-"""
+"""Shards that are split and merged are read in the order of their lineage."""
 
 import itertools
 
+import pytest
+
+from tests.conformance import lambda_pages as pages
 from tests.conformance.mapping_bench import FAILURE, STREAM, Answer, Bench, Held
 
 HALF = str(2**127)
@@ -30,6 +30,7 @@ def orders(bench: Bench) -> dict[str, list[int]]:
     return rounds
 
 
+@pytest.mark.documented(pages.AFTER_RESHARDING)
 def test_children_are_read_after_their_parent_is_finished() -> None:
     held = Held()
     bench = Bench(executor=held)
@@ -44,6 +45,7 @@ def test_children_are_read_after_their_parent_is_finished() -> None:
     assert len(held.waiting) == 2
 
 
+@pytest.mark.documented(pages.AFTER_RESHARDING)
 def test_parent_that_can_not_be_finished_holds_up_its_children() -> None:
     bench = Bench()
     bench.mapping()
@@ -55,6 +57,7 @@ def test_parent_that_can_not_be_finished_holds_up_its_children() -> None:
     assert set(bench.records()) == {"bad"}
 
 
+@pytest.mark.documented(pages.AFTER_RESHARDING)
 def test_nothing_is_lost_and_no_key_overtakes_itself_over_splits_and_merges() -> None:
     bench = Bench()
     bench.mapping(BatchSize=5, ParallelizationFactor=2)
@@ -78,6 +81,7 @@ def test_nothing_is_lost_and_no_key_overtakes_itself_over_splits_and_merges() ->
     assert bench.made.status()["behind"] == 0
 
 
+@pytest.mark.documented(pages.AFTER_RESHARDING)
 def test_merged_shard_waits_for_both_parents() -> None:
     bench = Bench(shards=2)
     bench.mapping()
@@ -106,6 +110,19 @@ def test_merged_shard_waits_for_both_parents() -> None:
     assert bench.records()[-1] == "child"
 
 
+@pytest.mark.documented(pages.AFTER_RESHARDING)
+def test_child_of_a_parent_that_is_no_longer_in_the_stream_is_read() -> None:
+    bench = Bench()
+    put_round(bench, 0)
+    split(bench)
+    bench.now += 25 * 3600  # the parent is gone with its records, a day old
+    put_round(bench, 1)
+    bench.mapping()
+    bench.run(60)
+    assert orders(bench) == {key: [1] for key in KEYS}
+
+
+@pytest.mark.documented(pages.OPTIONS)
 def test_mapping_that_was_disabled_over_a_reshard_goes_on_where_it_was() -> None:
     bench = Bench()
     mapping = bench.mapping()
@@ -123,7 +140,8 @@ def test_mapping_that_was_disabled_over_a_reshard_goes_on_where_it_was() -> None
     assert len(bench.records()) == 3 * len(KEYS)
 
 
-def test_finished_parent_is_not_read_again_after_a_restart() -> None:
+@pytest.mark.documented(pages.OPTIONS)
+def test_finished_parent_is_not_read_again_when_the_mapping_is_enabled_again() -> None:
     bench = Bench()
     mapping = bench.mapping()
     put_round(bench, 0)
@@ -136,6 +154,7 @@ def test_finished_parent_is_not_read_again_after_a_restart() -> None:
     assert len(bench.records()) == len(KEYS)
 
 
+@pytest.mark.ours("AWS does not say what LATEST means for shards that come later")
 def test_latest_reads_shards_that_come_later_from_their_start() -> None:
     bench = Bench()
     put_round(bench, 0)
@@ -147,6 +166,7 @@ def test_latest_reads_shards_that_come_later_from_their_start() -> None:
     assert orders(bench) == {key: [1] for key in KEYS}
 
 
+@pytest.mark.documented(pages.OPTIONS)
 def test_latest_leaves_out_shards_that_were_closed_before() -> None:
     bench = Bench()
     put_round(bench, 0)
@@ -159,6 +179,7 @@ def test_latest_leaves_out_shards_that_were_closed_before() -> None:
     assert orders(bench) == {key: [2] for key in KEYS}
 
 
+@pytest.mark.ours("AWS refuses such a mapping at first; here a stream may come later")
 def test_stream_that_does_not_exist_is_a_problem_that_ends_when_it_does() -> None:
     bench = Bench()
     bench.streams.delete_stream(StreamName=STREAM)
