@@ -24,6 +24,29 @@ _CONFIGURATION: Final = frozenset(
 # Settings that change nothing that could be observed here: tracing goes nowhere, and tags are for
 # people.
 _WITHOUT_EFFECT: Final = frozenset({"Tags", "TracingConfig"})
+# What Lambda sets itself. https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+_RESERVED_VARIABLES: Final = frozenset(
+    {
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+        "_HANDLER",
+        "_X_AMZN_TRACE_ID",
+    }
+)
 
 
 class FunctionProvider:
@@ -110,6 +133,9 @@ def _created(name: str) -> Created:
 def _refuse_unsupported(where: str, properties: Mapping[str, Any]) -> None:
     if properties.get("PackageType", "Zip") != "Zip":
         raise DeploymentError(f"{where}: the local cloud runs functions from archives only")
+    variables = (properties.get("Environment") or {}).get("Variables") or {}
+    if reserved := sorted(_RESERVED_VARIABLES & variables.keys()):
+        raise DeploymentError(f"{where}: Lambda sets {', '.join(reserved)} itself")
     architectures = properties.get("Architectures") or ["x86_64"]
     try:
         host = host_architecture()

@@ -1,7 +1,4 @@
-"""Lambda's API invokes what a template deployed, as clients of AWS know it.
-
-https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
-"""
+"""Lambda's API invokes what a template deployed, as clients of AWS know it."""
 
 import base64
 import io
@@ -26,6 +23,7 @@ from local.functions.artifact import host_architecture
 from local.functions.deployed import DeployedFunctions, describe_from_moto
 from local.functions.resources import FunctionProvider, LayerProvider
 from local.web_server import WebServer
+from tests.conformance import lambda_pages as pages
 
 CODE = """
 import json, os, pathlib
@@ -150,6 +148,7 @@ def deploy(cloud: Cloud, name: str, **properties: Any) -> dict[str, Any]:
     return deployed
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_answers_synchronously_with_status_version_and_payload(cloud: Cloud) -> None:
     deploy(cloud, "sync", Environment={"Variables": {"GREETING": "hello"}})
     answer = invoke(cloud, "sync", {"n": 1})
@@ -159,12 +158,14 @@ def test_answers_synchronously_with_status_version_and_payload(cloud: Cloud) -> 
     assert json.loads(answer["Payload"]) == {"event": {"n": 1}, "greeting": "hello"}
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_function_can_be_named_by_its_arn(cloud: Cloud) -> None:
     deploy(cloud, "by-arn")
     arn = f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:by-arn"
     assert json.loads(invoke(cloud, arn, {"n": 2})["Payload"])["event"] == {"n": 2}
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_exception_is_a_success_of_the_call_with_a_function_error(cloud: Cloud) -> None:
     deploy(cloud, "failing")
     answer = invoke(cloud, "failing", {"fail": True})
@@ -173,6 +174,7 @@ def test_exception_is_a_success_of_the_call_with_a_function_error(cloud: Cloud) 
     assert json.loads(answer["Payload"])["errorMessage"] == "as asked"
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_log_result_has_the_end_of_the_log(cloud: Cloud) -> None:
     deploy(cloud, "tail")
     answer = invoke(cloud, "tail", LogType="Tail")
@@ -181,6 +183,7 @@ def test_log_result_has_the_end_of_the_log(cloud: Cloud) -> None:
     assert log.splitlines()[-1].startswith("REPORT RequestId: ")
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_event_is_accepted_at_once_and_run(cloud: Cloud, tmp_path: Path) -> None:
     deploy(cloud, "later")
     answer = invoke(cloud, "later", {"touch": str(tmp_path / "ran")}, InvocationType="Event")
@@ -191,6 +194,7 @@ def test_event_is_accepted_at_once_and_run(cloud: Cloud, tmp_path: Path) -> None
     assert (tmp_path / "ran").exists()
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_dry_run_runs_nothing(cloud: Cloud, tmp_path: Path) -> None:
     deploy(cloud, "dry")
     answer = invoke(cloud, "dry", {"touch": str(tmp_path / "ran")}, InvocationType="DryRun")
@@ -198,12 +202,14 @@ def test_dry_run_runs_nothing(cloud: Cloud, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_unknown_function_is_not_found(cloud: Cloud) -> None:
     with pytest.raises(ClientError) as refused:
         invoke(cloud, "nobody")
     assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
 
 
+@pytest.mark.documented(pages.INVOKE)
 def test_payload_that_is_not_json_is_refused(cloud: Cloud) -> None:
     deploy(cloud, "json")
     with pytest.raises(ClientError) as refused:
@@ -211,11 +217,13 @@ def test_payload_that_is_not_json_is_refused(cloud: Cloud) -> None:
     assert refused.value.response["Error"]["Code"] == "InvalidRequestContentException"
 
 
+@pytest.mark.documented(pages.FUNCTION_RESOURCE)
 def test_layers_of_the_template_are_there(cloud: Cloud) -> None:
     deploy(cloud, "layered", code=ASKING_LAYER, Layers=[cloud.layer("ANSWER = 42\n")])
     assert json.loads(invoke(cloud, "layered")["Payload"]) == 42
 
 
+@pytest.mark.documented(pages.FUNCTION_RESOURCE)
 def test_update_of_the_stack_takes_effect_with_the_next_invocation(cloud: Cloud) -> None:
     old = deploy(cloud, "updated", code=ASKING_LAYER, Layers=[cloud.layer("ANSWER = 1\n")])
     assert json.loads(invoke(cloud, "updated")["Payload"]) == 1
@@ -227,6 +235,7 @@ def test_update_of_the_stack_takes_effect_with_the_next_invocation(cloud: Cloud)
     assert json.loads(invoke(cloud, "updated")["Payload"])["greeting"] == "goodbye"
 
 
+@pytest.mark.documented(pages.UPDATE_CODE)
 def test_update_through_lambdas_api_takes_effect_with_the_next_invocation(cloud: Cloud) -> None:
     deploy(cloud, "by-api")
     invoke(cloud, "by-api")
@@ -241,6 +250,7 @@ def test_update_through_lambdas_api_takes_effect_with_the_next_invocation(cloud:
     assert json.loads(invoke(cloud, "by-api")["Payload"]) == "new code"
 
 
+@pytest.mark.documented(pages.RESERVED_CONCURRENCY)
 def test_reserved_concurrency_of_0_throttles_every_invocation(cloud: Cloud) -> None:
     deploy(cloud, "off", ReservedConcurrentExecutions="0")
     with pytest.raises(ClientError) as throttled:
@@ -248,6 +258,7 @@ def test_reserved_concurrency_of_0_throttles_every_invocation(cloud: Cloud) -> N
     assert throttled.value.response["Error"]["Code"] == "TooManyRequestsException"
 
 
+@pytest.mark.documented(pages.DELETE_FUNCTION)
 def test_deleted_function_is_gone_with_its_processes(cloud: Cloud) -> None:
     properties = deploy(cloud, "gone")
     invoke(cloud, "gone")
@@ -258,6 +269,7 @@ def test_deleted_function_is_gone_with_its_processes(cloud: Cloud) -> None:
     cloud.provider.delete("gone", properties)  # as often as anyone likes
 
 
+@pytest.mark.ours("what the local cloud does so that the first invocation need not wait")
 def test_deployment_unpacks_the_function_before_its_first_invocation(cloud: Cloud) -> None:
     code = "def handle(event, context):\n    return 'never run'\n"
     deploy(cloud, "prepared", code=code)
@@ -268,18 +280,41 @@ def test_deployment_unpacks_the_function_before_its_first_invocation(cloud: Clou
     assert code in [path.read_text() for path in unpacked]
 
 
+@pytest.mark.ours("this machine has one processor")
 def test_function_for_another_processor_is_refused_at_deployment(cloud: Cloud) -> None:
     other = {"x86_64": "arm64", "arm64": "x86_64"}[host_architecture()]
     with pytest.raises(DeploymentError, match=f"Architecture={host_architecture()}"):
         deploy(cloud, "foreign", Architectures=[other])
 
 
+@pytest.mark.documented(pages.QUOTAS)
+def test_event_of_more_than_1_mb_is_refused(cloud: Cloud) -> None:
+    deploy(cloud, "large")
+    event = {"pad": "x" * (1024 * 1024 - len(json.dumps({"pad": ""})))}
+    assert invoke(cloud, "large", event, InvocationType="Event")["StatusCode"] == 202
+    with pytest.raises(ClientError) as refused:
+        invoke(cloud, "large", event | {"pad": event["pad"] + "x"}, InvocationType="Event")
+    assert refused.value.response["Error"]["Code"] == "RequestTooLargeException"
+
+
+@pytest.mark.documented(pages.VARIABLES)
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_ACCESS_KEY_ID", "_HANDLER"])
+def test_variable_that_lambda_sets_itself_is_refused_at_deployment(cloud: Cloud, name: str) -> None:
+    with pytest.raises(DeploymentError, match=name):
+        deploy(cloud, "reserved", Environment={"Variables": {name: "x"}})
+    with pytest.raises(ClientError) as refused:
+        invoke(cloud, "reserved")
+    assert refused.value.response["Error"]["Code"] == "ResourceNotFoundException"
+
+
+@pytest.mark.documented(pages.FUNCTION_RESOURCE)
 def test_another_name_asks_for_another_function(cloud: Cloud) -> None:
     properties = cloud.properties(FunctionName="one")
     with pytest.raises(ReplacementNeeded):
         cloud.provider.update("one", properties, properties | {"FunctionName": "two"})
 
 
+@pytest.mark.documented(pages.LAYER_RESOURCE)
 def test_changed_layer_asks_for_another_version(cloud: Cloud) -> None:
     with pytest.raises(ReplacementNeeded):
         cloud.layers.update(cloud.layer("ANSWER = 7\n"), {}, {})
