@@ -252,12 +252,12 @@ def _begin_clean(cloud: LocalCloud, folder: Path) -> None:
 
 def _register(lake: Lake, names: Sequence[str]) -> None:
     """Fill the device registry."""
-    registered_at = datetime.now(UTC)
+    now = datetime.now(UTC)
     lakes.register_devices(
         lake,
         [
             # One in five is missing from the registry, as in life: its readings come all the same.
-            Device(name, f"TX-{1 + n % 3}", ("depot", "harbour", "airport")[n % 3], registered_at)
+            Device(name, now, f"TX-{1 + n % 3}", ("depot", "harbour", "airport")[n % 3], "fleet")
             for n, name in enumerate(names)
             if n % 5 != 4
         ],

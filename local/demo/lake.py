@@ -21,16 +21,18 @@ import pyarrow.parquet as pq
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField, StringType, TimestamptzType
+from pyiceberg.types import MapType, NestedField, StringType, TimestamptzType
 
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 
 TABLES = ("readings", "curation_runs", "device_registry")
 _REGISTRY = Schema(
     NestedField(1, "device_id", StringType()),
-    NestedField(2, "model", StringType()),
-    NestedField(3, "site", StringType()),
-    NestedField(4, "registered_at", TimestamptzType()),
+    NestedField(2, "valid_from", TimestamptzType()),
+    NestedField(3, "model", StringType()),
+    NestedField(4, "site", StringType()),
+    NestedField(5, "owner", StringType()),
+    NestedField(6, "attributes", MapType(7, StringType(), 8, StringType())),
 )
 
 
@@ -77,12 +79,13 @@ class Lake:
 
 @dataclass(frozen=True)
 class Device:
-    """What the registry knows of a device."""
+    """What the registry says of a device from an instant on."""
 
     device_id: str
+    valid_from: datetime
     model: str
     site: str
-    registered_at: datetime
+    owner: str
 
 
 def lake_of(outputs: Mapping[str, str], endpoint: str | None, region: str) -> Lake:
@@ -109,11 +112,12 @@ def register_devices(lake: Lake, devices: Sequence[Device]) -> None:
     )
     columns = {
         "device_id": [device.device_id for device in devices],
+        "valid_from": pa.array(
+            [device.valid_from for device in devices], pa.timestamp("us", tz="UTC")
+        ),
         "model": [device.model for device in devices],
         "site": [device.site for device in devices],
-        "registered_at": pa.array(
-            [device.registered_at for device in devices], pa.timestamp("us", tz="UTC")
-        ),
+        "owner": [device.owner for device in devices],
     }
     table.append(pa.table(columns))
 

@@ -157,10 +157,11 @@ class Lake:
         assert len({row.object_key for row in rows}) == len(rows)
         return {row.object_key: row.status for row in rows}
 
-    def register(self, *devices: tuple[str, str, str, str]) -> None:
-        """Add (device, model, site, registered at) to the device registry."""
-        names = ("device_id", "model", "site", "registered_at")
+    def register(self, *rows: tuple[Any, ...]) -> None:
+        """Append (device, valid from, model, site, owner, attributes) to the device registry; what
+        a row leaves out is null."""
+        names = ("device_id", "valid_from", "model", "site", "owner", "attributes")
         setting = self.job()
         job.create_tables(setting)
-        rows = [dict(zip(names, device, strict=True)) for device in devices]
-        job.append(setting, setting.registry, job.REGISTRY_COLUMNS, rows)
+        given = [dict(zip(names, row, strict=False)) for row in rows]
+        job.append(setting, setting.registry, job.REGISTRY_COLUMNS, given)

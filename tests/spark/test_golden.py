@@ -35,9 +35,10 @@ def as_text(value: object) -> str:
 
 def test_golden_raw_rows_become_golden_readings(lake: Lake, request: pytest.FixtureRequest) -> None:
     lake.register(
-        ("truck-1", "T-1000", "Pune", "2026-01-01T00:00:00Z"),
-        ("truck-1", "T-2000", "Mumbai", "2026-06-01T00:00:00Z"),
-        ("box-1", "BME280", "Lab", "2020-01-01T00:00:00Z"),
+        ("truck-1", "2026-01-01T00:00:00Z", "T-1000", "Pune"),
+        ("truck-1", "2026-06-01T00:00:00Z", "T-2000", "Mumbai", "fleet", {"axles": "3"}),
+        ("box-1", "2020-07-13T00:00:00Z", "BME280", "Lab"),
+        ("box-1", "2020-07-20T00:00:00Z", "BME280", "Roof"),
     )
     for rows in raw_objects():
         lake.put(*rows)
