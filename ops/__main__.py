@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ops.audit.command import add_audit
 from ops.command_line import ProgressLine
 from ops.errors import OperationError
 from ops.redrive.command import add_redrive
@@ -18,7 +19,9 @@ def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m ops", description="Commands for whoever runs a deployed stack."
     )
-    add_redrive(parser.add_subparsers(required=True, metavar="COMMAND"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_redrive(commands)
+    add_audit(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace, ProgressLine], int] = options.command
     progress = progress or ProgressLine(sys.stderr)

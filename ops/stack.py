@@ -29,6 +29,7 @@ class Stack:
     rejected_zone_bucket: str
     failed_zone_bucket: str
     database_name: str
+    curation_job_name: str
 
 
 def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
@@ -60,6 +61,7 @@ def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
             rejected_zone_bucket=outputs["RejectedZoneBucketName"],
             failed_zone_bucket=outputs["FailedZoneBucketName"],
             database_name=outputs["DatabaseName"],
+            curation_job_name=outputs["CurateTelemetryJobName"],
         )
     except KeyError as error:
         raise OperationError(

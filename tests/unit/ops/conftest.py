@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from moto import mock_aws
 
 from ops.delivery import Function, Stream
 from ops.redrive.findings import Findings
-from ops.redrive.run import Redrive, limits_of
+from ops.redrive.pace import Pace
+from ops.redrive.rejected import limits_of
+from ops.redrive.run import Redrive
 from ops.redrive.selection import Selection
 from ops.stack import Stack, read_stack
 from tests.ingestion import ENVIRONMENT, Ingested, Row, ingest
@@ -30,6 +32,7 @@ OUTPUTS = {
     "RejectedZoneBucketName": "rejected-zone",
     "FailedZoneBucketName": "failed-zone",
     "DatabaseName": "iot_data_db",
+    "CurateTelemetryJobName": "curate-telemetry",
 }
 
 
@@ -41,6 +44,10 @@ class ConsumerAsFunction:
     events: list[dict[str, Any]] = field(default_factory=list)
     results: list[Ingested] = field(default_factory=list)
     fail_on: bytes | None = None
+    # Called before each invocation.
+    on_invoke: Callable[[], object] = field(default=lambda: None)
+    # Where what is deployed decides otherwise than its environment lets one think.
+    limits_in_truth: dict[str, Any] = field(default_factory=dict)
 
     def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:  # noqa: N803
         assert FunctionName == OUTPUTS["IngestTelemetryFunctionName"]
@@ -55,17 +62,18 @@ class ConsumerAsFunction:
     ) -> dict[str, Any]:
         assert (FunctionName, InvocationType) == ("ingest-telemetry", "RequestResponse")
         assert len(Payload) <= 6 * 1024 * 1024
+        self.on_invoke()
         if self.fail_on is not None and self.fail_on in Payload:
             error = {"errorMessage": "no", "errorType": "ZeroDivisionError"}
             return {"FunctionError": "Unhandled", "Payload": io.BytesIO(json.dumps(error).encode())}
         event = json.loads(Payload)
         limits = limits_of(self.environment, FunctionName)
-        result = ingest(
-            event,
-            identity_mismatch_policy=limits.identity_mismatch_policy,
-            missing_timestamp_policy=limits.missing_timestamp_policy,
-            max_event_time_ahead=limits.max_event_time_ahead,
-        )
+        decided_by = {
+            "identity_mismatch_policy": limits.identity_mismatch_policy,
+            "missing_timestamp_policy": limits.missing_timestamp_policy,
+            "max_event_time_ahead": limits.max_event_time_ahead,
+        }
+        result = ingest(event, **(decided_by | self.limits_in_truth))
         self.events.append(event)
         self.results.append(result)
         return {"Payload": io.BytesIO(json.dumps(result.answer).encode())}
@@ -84,19 +92,23 @@ class Deployed:
     function: ConsumerAsFunction
     kinesis: Any
     progress: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
 
     def reject(self, result: Ingested) -> None:
         """Puts what one call rejected into the rejected zone."""
         for key, body in result.rejected_objects.items():
             self.s3.put_object(Bucket="rejected-zone", Key=key, Body=body)
 
-    def redrive(self, *, apply: bool, **selection: Any) -> Findings:
+    def redrive(self, *, apply: bool, rate: int | None = None, **selection: Any) -> Findings:
+        """A run whose clock moves only while it waits; how long it waited is in `pauses`."""
+        earlier = len(self.pauses)
         return Redrive(
             self.stack,
             self.s3,
             Function(self.function, self.stack.function_name),  # type: ignore[arg-type]
             Stream(self.kinesis, self.stack.stream_name),
             self.progress.append,
+            Pace(rate, lambda: sum(self.pauses[earlier:]), self.pauses.append),
         ).run(Selection(**selection), apply=apply)
 
     def stream_records(self) -> list[bytes]:

@@ -1,0 +1,110 @@
+"""`ops audit`: its arguments, and how it is run against a deployed stack."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import boto3
+from pyiceberg.catalog import Catalog, load_catalog
+
+from ops.audit.audit import Terms, audit_stack, look_back_of
+from ops.audit.evidence import Sources
+from ops.audit.findings import Scope
+from ops.audit.report import json_of, lines_of
+from ops.command_line import ProgressLine, moment
+from ops.errors import OperationError
+from ops.stack import read_stack
+
+DEFAULT_SETTLE_MINUTES = 15
+
+DESCRIPTION = """\
+Compare the stream, the zones, the ledger and the curated tables, and name every record, object or
+row that is missing, extra or altered. Nothing is changed.
+
+What is on the stream must be in the raw, rejected or failed zone; each raw object must have the
+bytes that its name was made from, and be taken by a run; each accepted reading must be one curated
+row, as it was accepted; each curated row must have been accepted; each run's account must add up.
+"""
+
+EXAMPLE = """\
+examples:
+  # everything that the stack holds
+  python -m ops audit --stack-name iot-telemetry-lake
+  # one day, for a program
+  python -m ops audit --stack-name iot-telemetry-lake \\
+      --since 2026-11-24 --until 2026-11-25 --json
+
+Exit code: 0 nothing found, 1 something found, or it could not be audited, 2 wrongly called.
+"""
+
+
+def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The `audit` command's arguments."""
+    parser = commands.add_parser(
+        "audit",
+        help="name every record or row that is missing, extra or altered",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--stack-name", required=True, help="the deployed stack")
+    parser.add_argument(
+        "--since", type=moment, metavar="TIME", help="only what arrived then or later"
+    )
+    parser.add_argument("--until", type=moment, metavar="TIME", help="only what arrived before")
+    parser.add_argument(
+        "--settle-minutes",
+        type=int,
+        default=DEFAULT_SETTLE_MINUTES,
+        metavar="N",
+        help="how long a record may be on its way to a zone (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="all findings, as one JSON object")
+    parser.set_defaults(command=audit, parser=parser)
+
+
+def audit(options: argparse.Namespace, progress: ProgressLine) -> int:
+    """Runs an audit; 1 if it found something."""
+    session = boto3.Session()
+    stack = read_stack(session.client("cloudformation"), options.stack_name)
+    sources = Sources(
+        stack=stack,
+        s3=session.client("s3"),
+        kinesis=session.client("kinesis"),
+        catalogue=catalogue_of(session),
+        progress=progress,
+    )
+    terms = Terms(
+        settle=timedelta(minutes=options.settle_minutes),
+        look_back=look_back_of(session.client("glue"), stack.curation_job_name),
+    )
+    audited = audit_stack(sources, Scope(options.since, options.until), terms, datetime.now(UTC))
+    progress.clear()
+    told: Iterable[str] = (
+        [json_of(audited)] if options.json else lines_of(audited, options.stack_name)
+    )
+    print("\n".join(told))
+    return 1 if audited.findings else 0
+
+
+def catalogue_of(session: boto3.Session) -> Catalog:
+    """The account's Glue catalogue as PyIceberg sees it, at the endpoints that the SDK takes."""
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise OperationError("no AWS credentials: configure the SDK, or . build/local/environment")
+    keys = credentials.get_frozen_credentials()
+    return load_catalog(
+        "lake",
+        type="glue",
+        **{
+            "client.region": session.region_name,
+            "client.access-key-id": keys.access_key,
+            "client.secret-access-key": keys.secret_key,
+            **({"client.session-token": keys.token} if keys.token else {}),
+            "glue.endpoint": session.client("glue").meta.endpoint_url,
+            "s3.endpoint": session.client("s3").meta.endpoint_url,
+        },
+    )
