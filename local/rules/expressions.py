@@ -202,6 +202,8 @@ def _case(node: exp.Case) -> Expression:
 
     def choose(message: Evaluation) -> Any:
         value = subject(message)
+        if value is UNDEFINED:
+            return UNDEFINED
         for candidate, result in branches:
             if _equal(value, candidate(message)) is True:
                 return result(message)

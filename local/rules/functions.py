@@ -173,10 +173,12 @@ def _concat(_: Context, *values: Any) -> Any:
 
 def _substring(_: Context, value: Any, start: Any, end: Any = None) -> Any:
     text, first = to_text(value), to_number(start)
-    last = None if end is None else to_number(end)
-    if not isinstance(text, str) or not isinstance(first, int) or last is UNDEFINED:
+    last = 0 if end is None else to_number(end)
+    if UNDEFINED in (text, first, last):
         return UNDEFINED
-    return text[max(first, 0) : None if last is None else max(int(last), 0)]  # type: ignore[arg-type]
+    # Decimals are rounded down to an Int, and indices outside the text are moved to its ends.
+    begin, stop = (max(math.floor(index), 0) for index in (first, last))  # type: ignore[arg-type]
+    return str(text)[begin : None if end is None else stop]
 
 
 def _nanvl(_: Context, value: Any, otherwise: Any) -> Any:
@@ -257,7 +259,8 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "abs": _on_number(abs),
     "ceil": _on_number(math.ceil),
     "floor": _on_number(math.floor),
-    "round": _on_number(lambda number: math.floor(number + 0.5)),
+    # Halves go away from zero: `Round(-1.5)` is -2.
+    "round": _on_number(lambda number: int(math.copysign(math.floor(abs(number) + 0.5), number))),
     "sqrt": _on_number(lambda number: whole(math.sqrt(number))),
     "power": _on_number(lambda number, power: whole(math.pow(number, power)), 2),
     "mod": Function(_mod, 2, 2),

@@ -90,7 +90,12 @@ def parse_statement(sql: str) -> Statement:
 
 
 def topic_matches(topic_filter: str, topic: str) -> bool:
-    """MQTT's rule: `+` is one level, `#` at the end any number of levels, none included."""
+    """MQTT's rule: `+` is one level, `#` at the end any number of levels, none included.
+
+    A wildcard in the first place leaves out the reserved topics, those that begin with `$`.
+    """
+    if topic.startswith("$") and topic_filter[:1] in ("+", "#"):
+        return False
     levels = topic.split("/")
     for position, level in enumerate(topic_filter.split("/")):
         if level == "#":
@@ -150,7 +155,8 @@ def _closing_brace(text: str, start: int) -> int:
 # sqlglot gives many names a meaning of their own (encode, timestamp, list), so before it parses
 # every call is renamed and every field quoted. Strings may have double quotes in this dialect.
 _LEXEME: Final = re.compile(
-    r"""(?P<text>'(?:[^']|'')*')|"(?P<quoted>[^"]*)"|(?P<plain>\bas\s+[a-z]+\s*\)|\bfrom\s+\w+)"""
+    r"""(?P<text>'(?:[^']|'')*')|"(?P<quoted>[^"]*)"|(?P<plain>\bas\s+[a-z]+\s*\)|\bfrom\s+\w+"""
+    r"""|\b\d+(?:\.\d+)?e[+-]?\d+)"""
     r"""|(?P<dot>\.\s*)?(?P<name>[a-z_]\w*)(?P<call>\s*\()?""",
     re.IGNORECASE,
 )

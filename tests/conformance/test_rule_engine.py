@@ -1,7 +1,4 @@
-"""Rules at work: matching, the Kinesis action, the error action, limits and metrics.
-
-https://docs.aws.amazon.com/iot/latest/developerguide/iot-rules.html
-"""
+"""Rules at work: matching, the Kinesis action, the error action, limits and metrics."""
 
 import base64
 import json
@@ -15,6 +12,7 @@ from local.deployment.provider import DeploymentError
 from local.kinesis.streams import Streams
 from local.rules.engine import MAX_PAYLOAD_BYTES, Inbound, Retry, RuleEngine
 from local.rules.resources import TopicRuleProvider, parse_rule
+from tests.conformance import iot_pages as pages
 
 NOW = 1_795_503_600.0  # 2026-11-24T07:00:00Z
 SQL = "SELECT encode(*, 'base64') AS payload_b64, topic() AS topic FROM 'dt/+/+/telemetry'"
@@ -101,6 +99,7 @@ THROTTLED = ApiError("ProvisionedThroughputExceededException", "slow down")
 MISSING = ApiError("ResourceNotFoundException", "no such stream")
 
 
+@pytest.mark.documented(pages.KINESIS_ACTION)
 def test_a_message_of_a_matching_topic_becomes_one_record_of_its_device() -> None:
     stream = Stream()
     engine = engine_with(stream)
@@ -111,6 +110,7 @@ def test_a_message_of_a_matching_topic_becomes_one_record_of_its_device() -> Non
     assert metrics(engine) == {"TopicMatch/telemetry": 1, "Success/telemetry/Kinesis": 1}
 
 
+@pytest.mark.documented(pages.FROM)
 def test_a_message_of_another_topic_goes_nowhere_and_is_counted() -> None:
     stream = Stream()
     engine = engine_with(stream)
@@ -119,8 +119,8 @@ def test_a_message_of_another_topic_goes_nowhere_and_is_counted() -> None:
     assert engine.counts() == {"received": 1, "unmatched": 1}
 
 
+@pytest.mark.documented(pages.BASIC_INGEST)
 def test_basic_ingest_runs_the_named_rule_without_the_prefix_in_its_topic() -> None:
-    """https://docs.aws.amazon.com/iot/latest/developerguide/iot-basic-ingest.html"""
     stream = Stream()
     engine = engine_with(stream)
     engine.handle(Inbound("$aws/rules/telemetry/dt/fleet/d1/telemetry", b"{}"))
@@ -129,6 +129,29 @@ def test_basic_ingest_runs_the_named_rule_without_the_prefix_in_its_topic() -> N
     assert json.loads(data)["topic"] == "dt/fleet/d1/telemetry"
 
 
+@pytest.mark.documented(pages.TOPIC)
+def test_topic_counts_the_levels_of_basic_ingest_from_behind_the_rules_name() -> None:
+    stream = Stream()
+    provider = TopicRuleProvider(engine := RuleEngine(stream, Bucket(), lambda: NOW))
+    sql = "SELECT topic() AS whole, topic(3) AS third FROM 'Buildings/#'"
+    provider.create("Rule", "r", {"RuleName": "BuildingManager", **properties(sql)})
+    rest = "Buildings/Building5/Floor2/Room201/Lights"
+    engine.handle(Inbound(f"$aws/rules/BuildingManager/{rest}", b"{}"))
+    ((key, data),) = stream.records
+    assert (key, json.loads(data)) == ("Floor2", {"whole": rest, "third": "Floor2"})
+
+
+@pytest.mark.documented(pages.BASIC_INGEST)
+def test_a_rule_without_from_is_reached_by_basic_ingest_alone() -> None:
+    stream = Stream()
+    engine = engine_with(stream, sql="SELECT encode(*, 'base64') AS payload_b64")
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert stream.records == []
+    engine.handle(Inbound("$aws/rules/telemetry/dt/fleet/d1/telemetry", b"{}"))
+    assert stream.records == [("d1", b'{"payload_b64":"e30="}')]
+
+
+@pytest.mark.documented(pages.BASIC_INGEST)
 @pytest.mark.parametrize("disabled", [False, True])
 def test_basic_ingest_to_a_rule_that_is_missing_or_disabled_is_rule_not_found(
     disabled: bool,
@@ -139,6 +162,7 @@ def test_basic_ingest_to_a_rule_that_is_missing_or_disabled_is_rule_not_found(
     assert metrics(engine) == {f"RuleNotFound/{name}": 1}
 
 
+@pytest.mark.documented(pages.TOPIC_RULE)
 def test_a_disabled_rule_does_nothing() -> None:
     stream = Stream()
     engine = engine_with(stream, RuleDisabled="true")
@@ -146,6 +170,7 @@ def test_a_disabled_rule_does_nothing() -> None:
     assert stream.records == []
 
 
+@pytest.mark.documented(pages.RULES)
 def test_every_matching_rule_gets_the_message() -> None:
     stream = Stream()
     engine = engine_with(stream)
@@ -154,6 +179,7 @@ def test_every_matching_rule_gets_the_message() -> None:
     assert len(stream.records) == 2
 
 
+@pytest.mark.documented(pages.RULE_ACTIONS)
 def test_a_throttled_put_is_tried_again_after_growing_waits() -> None:
     waits: list[float] = []
     stream = Stream(THROTTLED, ConnectionError("reset"), THROTTLED)
@@ -165,6 +191,7 @@ def test_a_throttled_put_is_tried_again_after_growing_waits() -> None:
     assert waits == [0.05, 0.1, 0.2]
 
 
+@pytest.mark.documented(pages.ERROR_ACTION)
 def test_an_error_that_trying_again_cannot_help_goes_to_the_error_action_at_once() -> None:
     stream, bucket = Stream(MISSING), Bucket()
     engine = engine_with(stream, bucket)
@@ -173,8 +200,8 @@ def test_an_error_that_trying_again_cannot_help_goes_to_the_error_action_at_once
     assert len(bucket.objects) == 1
 
 
+@pytest.mark.documented(pages.ERROR_ACTION)
 def test_the_error_action_gets_the_documented_record_with_the_whole_payload() -> None:
-    """https://docs.aws.amazon.com/iot/latest/developerguide/rule-error-handling.html"""
     stream, bucket = Stream(*[THROTTLED] * 4), Bucket()
     engine = engine_with(stream, bucket)
     payload = bytes(range(256))
@@ -200,6 +227,33 @@ def test_the_error_action_gets_the_documented_record_with_the_whole_payload() ->
     }
 
 
+@pytest.mark.documented(pages.ERROR_ACTION)
+def test_two_actions_of_a_rule_that_fail_are_told_in_one_record() -> None:
+    bucket = Bucket()
+    actions = [
+        {"Kinesis": {"StreamName": name, "PartitionKey": "k", "RoleArn": "r"}}
+        for name in ("first", "second")
+    ]
+    engine = engine_with(Streams(lambda: int(NOW * 1000)), bucket, Actions=actions)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    ((_, body),) = bucket.objects.items()
+    failures = json.loads(body)["failures"]
+    assert [failure["failedResource"] for failure in failures] == ["first", "second"]
+
+
+@pytest.mark.documented(pages.ERROR_ACTION)
+def test_the_record_of_a_failure_and_the_message_that_reached_the_stream_have_one_trace() -> None:
+    stream, bucket = Stream(), Bucket()
+    actions = properties()["TopicRulePayload"]["Actions"]
+    missing = {"Kinesis": {"StreamName": "${missing}", "PartitionKey": "k", "RoleArn": "r"}}
+    sql = "SELECT traceid() AS trace FROM 'dt/#'"
+    engine = engine_with(stream, bucket, sql=sql, Actions=[*actions, missing])
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    ((_, data),), ((_, body),) = stream.records, bucket.objects.items()
+    assert json.loads(data)["trace"] == json.loads(body)["cloudwatchTraceId"]
+
+
+@pytest.mark.documented(pages.ERROR_ACTION)
 def test_each_failed_message_has_an_object_of_its_own() -> None:
     bucket = Bucket()
     engine = engine_with(Stream(MISSING, MISSING), bucket)
@@ -208,6 +262,7 @@ def test_each_failed_message_has_an_object_of_its_own() -> None:
     assert len(bucket.objects) == 2
 
 
+@pytest.mark.documented(pages.METRICS)
 def test_an_error_action_that_fails_is_counted_as_the_loss_that_it_is() -> None:
     engine = engine_with(Stream(MISSING), Bucket(ApiError("NoSuchBucket", "gone")))
     engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
@@ -215,12 +270,14 @@ def test_an_error_action_that_fails_is_counted_as_the_loss_that_it_is() -> None:
     assert metrics(engine)["ErrorActionFailure/telemetry"] == 1
 
 
+@pytest.mark.documented(pages.RULE_ACTIONS)
 def test_without_an_error_action_a_failed_message_is_lost_and_counted() -> None:
     engine = engine_with(Stream(MISSING), ErrorAction=None)
     engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
     assert engine.counts()["lost"] == 1
 
 
+@pytest.mark.documented(pages.ERROR_ACTION)
 def test_an_sql_error_does_not_reach_the_error_action() -> None:
     stream, bucket = Stream(), Bucket()
     engine = engine_with(stream, bucket, sql="SELECT temp FROM 'dt/#'")
@@ -229,6 +286,7 @@ def test_an_sql_error_does_not_reach_the_error_action() -> None:
     assert metrics(engine) == {"TopicMatch/telemetry": 1, "ParseError/telemetry": 1}
 
 
+@pytest.mark.documented(pages.KINESIS_ACTION)
 def test_an_undefined_partition_key_fails_the_action_as_kinesis_refuses_it() -> None:
     streams = Streams(lambda: int(NOW * 1000))
     streams.create_stream(StreamName="telemetry", ShardCount=1)
@@ -239,8 +297,8 @@ def test_an_undefined_partition_key_fails_the_action_as_kinesis_refuses_it() -> 
     assert len(bucket.objects) == 1
 
 
+@pytest.mark.documented(pages.QUOTAS)
 def test_a_message_over_128_kib_is_dropped_and_counted() -> None:
-    """https://docs.aws.amazon.com/general/latest/gr/iot-core.html"""
     stream = Stream()
     engine = engine_with(stream)
     engine.handle(Inbound("dt/fleet/d1/telemetry", b"x" * (MAX_PAYLOAD_BYTES + 1)))
@@ -248,6 +306,7 @@ def test_a_message_over_128_kib_is_dropped_and_counted() -> None:
     assert engine.counts()["dropped_too_large"] == 1
 
 
+@pytest.mark.ours("the least that AWS's limits leave room for, since none is stated")
 def test_an_envelope_over_128_kib_is_dropped_and_counted_and_90_kb_always_fit() -> None:
     stream = Stream()
     engine = engine_with(stream)
@@ -259,6 +318,7 @@ def test_an_envelope_over_128_kib_is_dropped_and_counted_and_90_kb_always_fit() 
     assert metrics(engine)["ParseError/telemetry"] == 1
 
 
+@pytest.mark.documented(pages.RULE_RESOURCE)
 def test_a_changed_rule_takes_effect_and_a_deleted_one_stops() -> None:
     stream = Stream()
     engine = RuleEngine(stream, Bucket(), lambda: NOW)
@@ -278,6 +338,7 @@ def test_a_changed_rule_takes_effect_and_a_deleted_one_stops() -> None:
 KINESIS = {"StreamName": "s", "PartitionKey": "k", "RoleArn": "r"}
 
 
+@pytest.mark.ours("what would be ignored here must not look deployed")
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -305,6 +366,7 @@ def test_what_is_not_emulated_refuses_the_deployment_by_name(
         parse_rule("telemetry", payload)
 
 
+@pytest.mark.documented(pages.CREATE_TOPIC_RULE)
 def test_a_rules_name_has_no_hyphens() -> None:
     with pytest.raises(DeploymentError, match="letters, digits and underscores"):
         parse_rule("my-rule", properties()["TopicRulePayload"])

@@ -1,0 +1,56 @@
+"""The pages that state how IoT Core's broker, policies and rules behave, by what they are about."""
+
+from typing import Final
+
+_GUIDE: Final = "https://docs.aws.amazon.com/iot/latest/developerguide"
+_API: Final = "https://docs.aws.amazon.com/iot/latest/apireference"
+_CLOUDFORMATION: Final = "https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference"
+
+QUOTAS: Final = "https://docs.aws.amazon.com/general/latest/gr/iot-core.html"
+METRICS: Final = f"{_GUIDE}/metrics_dimensions.html#rulemetrics"
+
+# Rules.
+SQL: Final = f"{_GUIDE}/iot-sql-reference.html"
+SELECT: Final = f"{_GUIDE}/iot-sql-select.html"
+FROM: Final = f"{_GUIDE}/iot-sql-from.html"
+WHERE: Final = f"{_GUIDE}/iot-sql-where.html"
+CASE: Final = f"{_GUIDE}/iot-sql-case.html"
+OPERATORS: Final = f"{_GUIDE}/iot-sql-operators.html"
+DATA_TYPES: Final = f"{_GUIDE}/iot-sql-data-types.html"
+FUNCTIONS: Final = f"{_GUIDE}/iot-sql-functions.html"
+ENCODE: Final = f"{FUNCTIONS}#iot-sql-encode-payload"
+DECODE: Final = f"{FUNCTIONS}#iot-sql-decode-base64"
+NEW_UUID: Final = f"{FUNCTIONS}#iot-sql-function-newuuid"
+TOPIC: Final = f"{FUNCTIONS}#iot-function-topic"
+PARSE_TIME: Final = f"{FUNCTIONS}#iot-sql-function-parse-time"
+NESTED: Final = f"{_GUIDE}/iot-sql-nested-queries.html"
+BINARY: Final = f"{_GUIDE}/binary-payloads.html"
+TEMPLATES: Final = f"{_GUIDE}/iot-substitution-templates.html"
+RULES: Final = f"{_GUIDE}/iot-rules.html"
+CREATE_RULE: Final = f"{_GUIDE}/iot-create-rule.html"
+BASIC_INGEST: Final = f"{_GUIDE}/iot-basic-ingest.html"
+RULE_ACTIONS: Final = f"{_GUIDE}/iot-rule-actions.html"
+KINESIS_ACTION: Final = f"{_GUIDE}/kinesis-rule-action.html"
+ERROR_ACTION: Final = f"{_GUIDE}/rule-error-handling.html"
+CREATE_TOPIC_RULE: Final = f"{_API}/API_CreateTopicRule.html"
+TOPIC_RULE: Final = f"{_API}/API_TopicRule.html"
+RULE_RESOURCE: Final = f"{_CLOUDFORMATION}/aws-resource-iot-topicrule.html"
+
+# Devices.
+CERTIFICATES: Final = f"{_GUIDE}/x509-client-certs.html"
+OWN_KEY: Final = f"{_API}/API_CreateCertificateFromCsr.html"
+CERTIFICATE_STATUS: Final = f"{_API}/API_UpdateCertificate.html"
+ATTACHED: Final = f"{_GUIDE}/attach-to-cert.html"
+POLICIES: Final = f"{_GUIDE}/iot-policies.html"
+POLICY_ACTIONS: Final = f"{_GUIDE}/iot-policy-actions.html"
+POLICY_RESOURCES: Final = f"{_GUIDE}/iot-action-resources.html"
+THING_VARIABLES: Final = f"{_GUIDE}/thing-policy-variables.html"
+CONNECT: Final = f"{_GUIDE}/connect-policy.html"
+PUBLISH: Final = f"{_GUIDE}/pub-sub-policy.html"
+DELETE_POLICY: Final = f"{_API}/API_DeletePolicy.html"
+DESCRIBE_ENDPOINT: Final = f"{_API}/API_DescribeEndpoint.html"
+QOS: Final = f"{_GUIDE}/mqtt.html#mqtt-qos"
+PERSISTENT_SESSIONS: Final = f"{_GUIDE}/mqtt.html#mqtt-persistent-sessions"
+
+# What is MQTT's own: sections 4.7.1 and 4.7.2 on topics, 4.3 on what an acknowledgement means.
+MQTT: Final = "https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html"
