@@ -5,7 +5,9 @@ across a restart; a device connects only with a certificate that may connect at 
 
 Known to differ from AWS: mosquitto 2.0 marks every session that has no connection as ended when it
 reads its access list again, and queues nothing more for it until it is back. So `Intake` lets it do
-so only while the bridge is connected; a device that is away misses what is sent to it meanwhile.
+so only while the bridge is connected; a device that is away misses what is sent to it meanwhile. And
+if its session is one of MQTT 5 that expires, its return may crash mosquitto, which has then noted
+the expiry twice (https://github.com/eclipse-mosquitto/mosquitto/issues/1521).
 """
 
 import logging
@@ -260,6 +262,8 @@ class Broker:
             # no limit too, mosquitto 2.0.11 cuts off a device after the first refused message.
             "max_queued_messages": 1_000_000_000,
             "max_packet_size": _MAX_PACKET_BYTES,
+            # Not with `autosave_on_changes`: it writes everything at each change and still lost, in
+            # each of six kills, the last message that it had acknowledged.
             "persistence": "true",
             "persistence_location": f"{self.files.folder}/queue/",
             "set_tcp_nodelay": "true",

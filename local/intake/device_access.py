@@ -113,7 +113,13 @@ def _access(registration: Registration) -> Access | None:
         certificate_id=registration.certificate_id,
         thing=thing,
         publish=frozenset(granted.get(("Allow", "iot:Publish"), set())),
-        read=frozenset(received if "#" in subscribed else received & subscribed),
+        read=frozenset(
+            topic
+            for topic in (received if "#" in subscribed else received & subscribed)
+            # https://docs.aws.amazon.com/iot/latest/developerguide/iot-basic-ingest.html: devices
+            # cannot subscribe to its topics, whatever their policies say.
+            if not topic.startswith("$aws/rules/")
+        ),
         denied=frozenset(denied),
     )
 
@@ -171,6 +177,9 @@ def _filters(resource: str, action: str) -> set[str]:
         if "*" in name or "?" in name:
             raise PolicyError(f"IoT policy: not emulated: {action} on a pattern: {name}")
         return {name}
+    if action != "iot:Subscribe" and {"+", "#"} & set(name.split("/")):
+        # https://docs.aws.amazon.com/iot/latest/developerguide/pub-sub-policy.html
+        raise PolicyError(f"IoT policy: AWS takes + and # as characters, not wildcards: {name}")
     return _topic_filters(name)
 
 

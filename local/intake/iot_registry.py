@@ -204,11 +204,16 @@ class PolicyProvider:
         return self._created(physical_id)
 
     def delete(self, physical_id: str, properties: dict[str, Any]) -> None:
-        """Detach the policy from every certificate and remove it."""
+        """Remove the policy; DeploymentError while certificates hold it, as IoT refuses it.
+
+        https://docs.aws.amazon.com/iot/latest/apireference/API_DeletePolicy.html
+        """
         del properties
-        for target, name in list(self._backend.principal_policies):
-            if name == physical_id:
-                self._backend.detach_policy(name, target)
+        if any(name == physical_id for _, name in list(self._backend.principal_policies)):
+            raise DeploymentError(
+                f"The policy cannot be deleted as the policy is attached to one or more principals "
+                f"(name={physical_id})"
+            )
         self._backend.policies.pop(physical_id, None)
         self._access_changed()
 

@@ -131,9 +131,10 @@ class Device:
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
         self._client.on_message = self._on_message
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
         self._answers: dict[int, int] = {}
+        self._granted: list[int] = []
         self._changed = threading.Condition()
         self.received: list[bytes] = []
         self.session_present = False
@@ -171,10 +172,17 @@ class Device:
             )
             return [self._answers.get(mid, CONNECTION_LOST) for mid in sent]
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Subscribe and wait for the broker's answer."""
+    @property
+    def is_gone(self) -> bool:
+        """Whether the broker, or the line, has ended the connection."""
+        return self._gone.is_set()
+
+    def subscribe(self, topic_filter: str) -> list[int]:
+        """Subscribe and wait for the broker's answer: the reason codes, the granted QoS or more."""
+        self._subscribed.clear()
         self._client.subscribe(topic_filter, qos=1)
         assert self._subscribed.wait(WAIT_SECONDS)
+        return self._granted
 
     def wait_for(self, condition: Callable[[list[bytes]], bool]) -> bool:
         """Whether `condition` on the received payloads came true in time."""
@@ -198,6 +206,11 @@ class Device:
         self.session_present = flags.session_present
         if not code.is_failure:
             self._connected.set()
+
+    def _on_subscribe(self, client: Any, data: Any, mid: int, codes: Any, *_: Any) -> None:
+        del client, data, mid
+        self._granted = [code.value for code in codes]
+        self._subscribed.set()
 
     def _on_disconnect(self, *_: Any) -> None:
         with self._changed:

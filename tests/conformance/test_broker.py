@@ -1,7 +1,4 @@
-"""Device connections, against a real broker: who may connect, publish and read, and what is kept.
-
-https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html
-"""
+"""Device connections, against a real broker: who may connect, publish, read; what is kept."""
 
 import base64
 import dataclasses
@@ -17,6 +14,7 @@ from devices.messages import plan_fleet
 from devices.provisioning import DeviceCredentials
 from local.intake.certificates import CertificateAuthority, write_private
 from local.rules.engine import Inbound
+from tests.conformance import iot_pages as pages
 from tests.conformance.broker_bench import (
     COMMANDED_POLICY,
     CONNECTION_LOST,
@@ -41,14 +39,16 @@ def topic(thing: str) -> str:
     return f"dt/fleet/{thing}/telemetry"
 
 
-# Who may connect: https://docs.aws.amazon.com/iot/latest/developerguide/x509-client-certs.html
+# Who may connect.
 
 
+@pytest.mark.documented(pages.CERTIFICATES)
 def test_a_device_without_a_certificate_cannot_connect(bench: Bench) -> None:
     with pytest.raises(ConnectionError):
         bench.device(None).connect()
 
 
+@pytest.mark.documented(pages.CERTIFICATES)
 def test_a_certificate_of_another_authority_cannot_connect(bench: Bench, tmp_path: Path) -> None:
     stranger = CertificateAuthority().issue_device()
     certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
@@ -58,6 +58,7 @@ def test_a_certificate_of_another_authority_cannot_connect(bench: Bench, tmp_pat
         bench.device(DeviceCredentials("stranger", "", certificate, key)).connect()
 
 
+@pytest.mark.documented(pages.CERTIFICATE_STATUS)
 def test_an_inactive_certificate_cannot_connect_until_it_is_activated(bench: Bench) -> None:
     (credentials,) = bench.register("switched")
     certificate_id = credentials.certificate_arn.rpartition("/")[2]
@@ -70,6 +71,7 @@ def test_an_inactive_certificate_cannot_connect_until_it_is_activated(bench: Ben
                 bench.device(credentials).connect()
 
 
+@pytest.mark.documented(pages.CONNECT)
 def test_a_certificate_without_a_thing_or_a_policy_cannot_connect(bench: Bench) -> None:
     (credentials,) = bench.register("detached")
     bench.iot.detach_thing_principal(thingName="detached", principal=credentials.certificate_arn)
@@ -81,6 +83,7 @@ def test_a_certificate_without_a_thing_or_a_policy_cannot_connect(bench: Bench) 
         bench.device(credentials).connect()
 
 
+@pytest.mark.ours("AWS may take a moment; who calls the local cloud need not wait and try")
 def test_a_device_can_connect_as_soon_as_its_registration_has_returned(bench: Bench) -> None:
     for number in range(3):
         thing = f"prompt-{number}"
@@ -89,6 +92,7 @@ def test_a_device_can_connect_as_soon_as_its_registration_has_returned(bench: Be
         device.close()
 
 
+@pytest.mark.documented(pages.OWN_KEY)
 def test_a_certificate_made_from_a_signing_request_connects(bench: Bench, tmp_path: Path) -> None:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -115,9 +119,10 @@ def test_a_certificate_made_from_a_signing_request_connects(bench: Bench, tmp_pa
     bench.device(DeviceCredentials("own-key", arn, certificate, key_file)).connect().close()
 
 
-# Where it may publish and read: https://docs.aws.amazon.com/iot/latest/developerguide/iot-policies.html
+# Where it may publish and read.
 
 
+@pytest.mark.documented(pages.FUNCTIONS)
 def test_a_message_arrives_with_its_publishers_thing_and_certificate(bench: Bench) -> None:
     (credentials,) = bench.register("known")
     device = bench.device(credentials).connect()
@@ -130,6 +135,7 @@ def test_a_message_arrives_with_its_publishers_thing_and_certificate(bench: Benc
     assert envelope["principal"] == credentials.certificate_arn.rpartition("/")[2]
 
 
+@pytest.mark.documented(pages.PUBLISH)
 @pytest.mark.parametrize(
     "elsewhere",
     [
@@ -153,17 +159,22 @@ def test_a_device_cannot_publish_as_another_or_on_another_topic(
     device.close()
 
 
+@pytest.mark.ours("AWS refuses the connection; mosquitto puts the certificate's name for the claim")
 def test_a_device_that_claims_anothers_client_id_still_speaks_as_itself(bench: Bench) -> None:
-    """AWS refuses the connection; here the claim is ignored, and the identity is as authentic."""
-    bench.register("claimed")
+    """So it takes over neither the other's connection nor its session, and not its name."""
+    claimed = bench.device(bench.register("claimed")[0]).connect()
     device = bench.device(bench.register("claimant")[0], client_id="claimed").connect()
     assert device.publish(topic("claimed"), b"{}") == NOT_AUTHORIZED
     assert device.publish(topic("claimant"), b"{}") == 0
     assert bench.stream.wait_for(lambda _: len(bench.stream.of("claimant")) == 1)
     assert bench.stream.of("claimant")[0]["client_id"] == "claimant"
+    assert claimed.publish(topic("claimed"), b"{}") == 0
+    assert not claimed.is_gone
+    claimed.close()
     device.close()
 
 
+@pytest.mark.documented(pages.BASIC_INGEST)
 def test_basic_ingest_reaches_the_rule_under_the_devices_own_topic(bench: Bench) -> None:
     device = bench.device(bench.register("basic")[0]).connect()
     assert device.publish("$aws/rules/telemetry/" + topic("basic"), b"{}") == 0
@@ -173,6 +184,21 @@ def test_basic_ingest_reaches_the_rule_under_the_devices_own_topic(bench: Bench)
     device.close()
 
 
+@pytest.mark.ours("AWS ends the connection; mosquitto grants the subscription and sends nothing")
+def test_a_subscription_that_the_policy_forbids_brings_nothing(bench: Bench) -> None:
+    reader = bench.device(bench.register("curious", policy="commanded")[0]).connect()
+    assert reader.subscribe("cmd/somebody") == [1]
+    reader.subscribe("cmd/curious")
+    commander = bench.device(bench.register("commander", policy="commander")[0]).connect()
+    commander.publish("cmd/somebody", b"not for you")
+    commander.publish("cmd/curious", b"for you")
+    assert reader.wait_for(lambda received: b"for you" in received)
+    assert reader.received == [b"for you"]
+    reader.close()
+    commander.close()
+
+
+@pytest.mark.documented(pages.PUBLISH)
 def test_a_device_reads_only_what_its_policy_lets_it_read(bench: Bench) -> None:
     reader = bench.device(bench.register("reader", policy="commanded")[0]).connect()
     reader.subscribe("#")
@@ -185,6 +211,7 @@ def test_a_device_reads_only_what_its_policy_lets_it_read(bench: Bench) -> None:
     commander.close()
 
 
+@pytest.mark.documented(pages.POLICIES)
 def test_a_policy_that_changes_holds_for_devices_that_are_connected(bench: Bench) -> None:
     bench.policies.create("P", "changing", {"PolicyDocument": TELEMETRY_POLICY})
     device = bench.device(bench.register("changed", policy="changing")[0]).connect()
@@ -195,6 +222,7 @@ def test_a_policy_that_changes_holds_for_devices_that_are_connected(bench: Bench
     device.close()
 
 
+@pytest.mark.documented(pages.CERTIFICATE_STATUS)
 def test_a_revoked_certificate_publishes_no_more_on_the_line_that_it_has(bench: Bench) -> None:
     (credentials,) = bench.register("revoked")
     device = bench.device(credentials).connect()
@@ -205,9 +233,10 @@ def test_a_revoked_certificate_publishes_no_more_on_the_line_that_it_has(bench: 
     device.close()
 
 
-# Limits and quality of service: https://docs.aws.amazon.com/general/latest/gr/iot-core.html
+# Limits and quality of service.
 
 
+@pytest.mark.documented(pages.QUOTAS)
 def test_a_payload_of_128_kib_is_taken_by_the_broker_and_a_larger_one_refused(
     bench: Bench,
 ) -> None:
@@ -222,6 +251,7 @@ def test_a_payload_of_128_kib_is_taken_by_the_broker_and_a_larger_one_refused(
     device.close()
 
 
+@pytest.mark.documented(pages.QOS)
 def test_messages_of_both_qualities_of_service_arrive(bench: Bench) -> None:
     device = bench.device(bench.register("qualities")[0]).connect()
     device.publish(topic("qualities"), b"0", qos=0)
@@ -231,20 +261,40 @@ def test_messages_of_both_qualities_of_service_arrive(bench: Bench) -> None:
     device.close()
 
 
-def test_a_device_that_returns_to_its_session_gets_what_it_missed(bench: Bench) -> None:
-    """https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html#mqtt-persistent-sessions"""
-    (credentials,) = bench.register("returning", policy="commanded")
+@pytest.mark.ours(
+    "AWS knows no quality 2; mosquitto 2.0 forgets max_qos when it reads its access list"
+)
+def test_a_message_of_quality_2_is_taken_like_any_other(bench: Bench) -> None:
+    device = bench.device(bench.register("demanding")[0]).connect()
+    assert device.publish(topic("demanding"), b"2", qos=2) == 0
+    assert bench.stream.wait_for(lambda _: payloads_of(bench, "demanding") == [b"2"])
+    device.close()
+
+
+@pytest.mark.documented(pages.PERSISTENT_SESSIONS)
+@pytest.mark.parametrize("clean", [False, True], ids=["resumed", "clean"])
+def test_a_device_that_returns_to_its_session_gets_what_it_missed_unless_it_ends_it(
+    bench: Bench, clean: bool
+) -> None:
+    (credentials,) = bench.register(f"returning-{clean}", policy="commanded")
     (commanding,) = bench.register("commander", policy="commander")
+    own = f"cmd/{credentials.thing_name}"
     device = bench.device(credentials, clean=False).connect()
-    device.subscribe("cmd/returning")
+    device.subscribe(own)
     device.close()
     commander = bench.device(commanding).connect()
-    commander.publish("cmd/returning", b"missed")
-    again = bench.device(credentials, clean=False).connect()
-    assert again.wait_for(lambda received: received == [b"missed"])
-    assert again.session_present
+    commander.publish(own, b"missed")
+    again = bench.device(credentials, clean=clean).connect()
+    assert again.session_present is not clean
+    if clean:
+        again.subscribe(own)
+    commander.publish(own, b"later")
+    assert again.wait_for(lambda received: b"later" in received)
+    assert again.received == ([b"later"] if clean else [b"missed", b"later"])
     again.close()
     commander.close()
+    # No session may be left without its device while the next test registers another: see `broker`.
+    bench.device(credentials).connect().close()
 
 
 # What is acknowledged is kept.
@@ -254,6 +304,7 @@ def numbered(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
 
+@pytest.mark.documented(pages.QOS)
 def test_nothing_acknowledged_is_lost_when_the_publisher_vanishes(bench: Bench) -> None:
     device = bench.device(bench.register("vanishing")[0]).connect()
     assert set(device.publish_all(topic("vanishing"), numbered(1_000))) == {0}
@@ -262,6 +313,7 @@ def test_nothing_acknowledged_is_lost_when_the_publisher_vanishes(bench: Bench) 
     assert payloads_of(bench, "vanishing") == numbered(1_000)
 
 
+@pytest.mark.documented(pages.MQTT)
 def test_nothing_acknowledged_is_lost_when_the_broker_restarts_while_the_stream_is_stuck(
     bench: Bench,
 ) -> None:
@@ -277,6 +329,7 @@ def test_nothing_acknowledged_is_lost_when_the_broker_restarts_while_the_stream_
     assert bench.stream.wait_for(lambda _: len(set(payloads_of(bench, "patient"))) == 1_000)
 
 
+@pytest.mark.documented(pages.MQTT)
 def test_a_message_that_could_not_be_handled_comes_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,6 +355,7 @@ def test_a_message_that_could_not_be_handled_comes_again(
 # The whole fleet.
 
 
+@pytest.mark.documented(pages.BINARY)
 def test_a_fleet_is_acknowledged_and_arrives_byte_for_byte(bench: Bench) -> None:
     names = [f"tracker-{number}" for number in range(4)]
     now = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
@@ -326,6 +380,7 @@ def test_a_fleet_is_acknowledged_and_arrives_byte_for_byte(bench: Bench) -> None
     assert arrived == sent
 
 
+@pytest.mark.documented(pages.PUBLISH)
 def test_a_fleet_learns_how_many_messages_the_broker_refused(bench: Bench) -> None:
     (credentials,) = bench.register("misplaced")
     config = FleetConfig(
@@ -339,6 +394,7 @@ def test_a_fleet_learns_how_many_messages_the_broker_refused(bench: Bench) -> No
     assert result.not_acknowledged == {"NOT_AUTHORIZED": 20}
 
 
+@pytest.mark.documented(pages.DESCRIBE_ENDPOINT)
 def test_the_status_tells_where_devices_connect_and_what_runs(bench: Bench) -> None:
     status = bench.intake.status()
     assert (status["broker"], status["bridge"], status["rules"]) == (
@@ -350,6 +406,7 @@ def test_the_status_tells_where_devices_connect_and_what_runs(bench: Bench) -> N
     assert described["endpointAddress"] == status["endpoint"] == f"localhost:{bench.port}"
 
 
+@pytest.mark.ours("what runs is what was deployed: a rule made past the template would be none")
 def test_rules_are_deployed_by_the_template_alone_and_can_be_read_back(bench: Bench) -> None:
     rule = bench.iot.get_topic_rule(ruleName="telemetry")["rule"]
     assert rule["actions"][0]["kinesis"]["partitionKey"] == "${topic(3)}"

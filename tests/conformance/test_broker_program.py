@@ -13,6 +13,8 @@ from local.intake.broker import Broker, BrokerError
 from local.intake.certificates import CertificateAuthority
 from local.intake.mosquitto import NoBroker, find_broker
 
+pytestmark = pytest.mark.ours("the process in the place of AWS's message broker")
+
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Broker:
