@@ -119,17 +119,22 @@ def test_handler_exists_where_the_template_says(stack: dict[str, Any]) -> None:
     assert function in defined
 
 
-def test_job_is_given_the_arguments_that_its_script_declares(stack: dict[str, Any]) -> None:
-    declared = {
-        node.args[0].value
-        for node in ast.walk(ast.parse(JOB_SCRIPT.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "add_argument"
-        and isinstance(node.args[0], ast.Constant)
-    }
-    assert set(job_arguments(stack)) - ARGUMENTS_OF_GLUE == declared - ARGUMENTS_OF_A_SINGLE_RUN
-    assert set(job_arguments(stack)) >= ARGUMENTS_OF_GLUE
+def test_every_job_is_given_the_arguments_that_its_script_declares(stack: dict[str, Any]) -> None:
+    jobs = [each["Properties"] for each in stack.values() if each["Type"] == "AWS::Glue::Job"]
+    assert len(jobs) >= 2
+    for job in jobs:
+        script = ROOT / job["Command"]["ScriptLocation"]
+        declared = {
+            node.args[0].value
+            for node in ast.walk(ast.parse(script.read_text()))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "add_argument"
+            and isinstance(node.args[0], ast.Constant)
+        }
+        given = set(job["DefaultArguments"])
+        assert given - ARGUMENTS_OF_GLUE == declared - ARGUMENTS_OF_A_SINGLE_RUN, script.name
+        assert given >= ARGUMENTS_OF_GLUE
 
 
 def test_raw_prefix_is_the_contract_s_everywhere(stack: dict[str, Any]) -> None:
@@ -196,13 +201,22 @@ def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
 def test_metrics_of_a_run_are_figures_of_its_account(stack: dict[str, Any]) -> None:
     namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
     account = columns_of_job("ACCOUNT_COLUMNS")
-    values = set(own_metrics(stack, namespace).values()) - {"1"}
+    metrics = set(own_metrics(stack, namespace).values())
+    values = {value for value in metrics if value.startswith("$.account.")}
+    assert metrics - values == {"1", *(f"$.maintenance.{figure}" for figure in FIGURES)}
     assert values == {
         f"$.account.{name}"
         for name in ("seconds", "curated", "duplicates", "dropped", "late", "objects_set_aside")
     }
     assert {value.removeprefix("$.account.") for value in values} <= set(account)
     assert 'print(json.dumps({"account":' in JOB_SCRIPT.read_text()
+
+
+# Whose presence in the printed line tests/spark/test_maintain_on_s3_and_glue.py proves.
+FIGURES = {
+    *("seconds", "conflicts", "days_left", "snapshots_expired", "orphan_files_removed"),
+    *(f"tables.readings.{name}" for name in ("files_per_day", "bytes_per_file", "snapshots")),
+}
 
 
 def test_rejections_are_searched_by_the_dimension_that_counts_them(stack: dict[str, Any]) -> None:

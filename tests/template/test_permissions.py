@@ -87,6 +87,22 @@ BESIDES = {
         "logs:PutLogEvents": "Glue",
         "cloudwatch:PutMetricData": "Glue's job metrics",
     },
+    "MaintainTablesRole": {
+        "s3:GetObject": "Iceberg's S3FileIO; Glue reads the script",
+        "s3:PutObject": "Iceberg's S3FileIO",
+        "s3:DeleteObject": "expired and orphaned files",
+        "s3:AbortMultipartUpload": "Iceberg's S3FileIO",
+        "s3:ListBucket": "the search for orphaned files",
+        "kms:Decrypt": "reading objects",
+        "kms:GenerateDataKey": "writing objects",
+        "glue:GetDatabase": "Iceberg's GlueCatalog",
+        "glue:GetTable": "Iceberg's GlueCatalog",
+        "glue:GetTables": "Iceberg's GlueCatalog",
+        "glue:UpdateTable": "Iceberg's GlueCatalog commits with it",
+        "logs:CreateLogStream": "Glue",
+        "logs:PutLogEvents": "Glue",
+        "cloudwatch:PutMetricData": "Glue's job metrics",
+    },
 }
 
 # Actions without resource-level permissions. Nothing else of ours may say Resource: "*".
@@ -94,6 +110,7 @@ EVERY_RESOURCE = {
     ("IngestTelemetryRole", "xray:PutTraceSegments"),
     ("IngestTelemetryRole", "xray:PutTelemetryRecords"),
     ("CurateTelemetryRole", "cloudwatch:PutMetricData"),
+    ("MaintainTablesRole", "cloudwatch:PutMetricData"),
 }
 
 
@@ -189,6 +206,15 @@ def test_job_never_writes_to_the_raw_zone(stack: dict[str, Any]) -> None:
     assert touched == {"s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"}
 
 
+def test_maintenance_deletes_in_the_warehouse_of_the_tables_only(stack: dict[str, Any]) -> None:
+    deleted = {
+        each.resource
+        for each in permissions(stack)
+        if each.role == "MaintainTablesRole" and each.action == "s3:DeleteObject"
+    }
+    assert deleted == {"arn:aws:s3:::CuratedZoneBucket/curated/*"}
+
+
 def test_job_reads_its_script_from_the_bucket_that_sam_uploads_to(make_stack: MakeStack) -> None:
     stack = make_stack(SamArtifactBucketName="our-artifacts")
     assert "arn:aws:s3:::our-artifacts/*" in {
@@ -225,6 +251,7 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
         "IngestTelemetryRole": ("lambda.amazonaws.com", None),
         "RawZoneCrawlerRole": ("glue.amazonaws.com", None),
         "CurateTelemetryRole": ("glue.amazonaws.com", None),
+        "MaintainTablesRole": ("glue.amazonaws.com", None),
     }
 
 

@@ -29,6 +29,7 @@ OUTPUTS = {
     "PipelineDashboardUrl",
     "OperationsDashboardUrl",
     "CurateTelemetryJobName",
+    "MaintainTablesJobName",
     "DevicePolicyName",
     "TelemetryRuleName",
     "AlarmTopicArn",

@@ -226,10 +226,28 @@ def test_triggers_start_and_belong_to_the_workflow(
     triggers = [each for each in stack.values() if each["Type"] == "AWS::Glue::Trigger"]
     for trigger in triggers:
         assert trigger["Properties"]["StartOnCreation"] is True
-        assert trigger["Properties"]["WorkflowName"] == "CurationWorkflow"
+        if trigger is not stack["MaintenanceScheduleTrigger"]:
+            assert trigger["Properties"]["WorkflowName"] == "CurationWorkflow"
     started = [action for trigger in triggers for action in trigger["Properties"]["Actions"]]
     assert {"JobName": "CurateTelemetryJob"} in started
     assert ({"CrawlerName": "RawZoneCrawler"} in started) == ("RawZoneCrawler" in stack)
+
+
+def test_maintenance_has_a_schedule_of_its_own(stack: dict[str, Any]) -> None:
+    trigger = stack["MaintenanceScheduleTrigger"]["Properties"]
+    assert trigger["Type"] == "SCHEDULED"
+    assert "WorkflowName" not in trigger
+    assert trigger["Actions"] == [{"JobName": "MaintainTablesJob"}]
+    assert stack["MaintainTablesJob"]["Properties"]["ExecutionProperty"] == {"MaxConcurrentRuns": 1}
+
+
+def test_no_job_can_run_so_long_that_its_files_are_taken_for_orphans(
+    stack: dict[str, Any],
+) -> None:
+    jobs = [each["Properties"] for each in stack.values() if each["Type"] == "AWS::Glue::Job"]
+    longest = max(job["Timeout"] for job in jobs) / 60
+    age = int(stack["MaintainTablesJob"]["Properties"]["DefaultArguments"]["--orphan_age_hours"])
+    assert age >= max(longest + 24, 72)
 
 
 def test_job_runs_however_the_crawl_ended(stack: dict[str, Any]) -> None:
