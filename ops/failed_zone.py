@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -31,12 +31,29 @@ NO_CLIENT_ID = "N/A"
 
 
 @dataclass(frozen=True)
+class FailedRecord:
+    """A record of a failed batch: its place in the stream, its data, and all that Lambda said."""
+
+    position: str
+    data: bytes
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class FailedBatch:
-    """A batch that the mapping gave up on: the event's JSON text, as Lambda sent it."""
+    """A batch that the mapping gave up on: the event's JSON text, as Lambda sent it, and its
+    records."""
 
     key: str
     event: bytes
-    records: int
+    records: tuple[FailedRecord, ...]
+
+    def event_of(self, records: Sequence[FailedRecord]) -> bytes:
+        """The event with these of its records only; all of them are the event as it was."""
+        if len(records) == len(self.records):
+            return self.event
+        part = {"Records": [record.record for record in records]}
+        return json.dumps(part, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True)
@@ -48,15 +65,22 @@ class UndeliveredMessage:
     envelope: bytes
 
 
-def list_keys(
+def list_objects(
     s3: S3Client, bucket: str, prefix: str, since: datetime | None, until: datetime | None
-) -> Iterator[str]:
-    """Keys under the prefix that were written in [since, until)."""
+) -> Iterator[tuple[str, datetime]]:
+    """Keys under the prefix that were written in [since, until), each with when it was."""
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         for entry in page.get("Contents", []):
             written = entry["LastModified"]
             if (since is None or written >= since) and (until is None or written < until):
-                yield entry["Key"]
+                yield entry["Key"], written
+
+
+def list_keys(
+    s3: S3Client, bucket: str, prefix: str, since: datetime | None, until: datetime | None
+) -> Iterator[str]:
+    """Keys under the prefix that were written in [since, until)."""
+    return (key for key, _ in list_objects(s3, bucket, prefix, since, until))
 
 
 def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
@@ -71,10 +95,13 @@ def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
             f"{where.get('endSequenceNumber')}."
         )
     try:
-        records = len(json.loads(payload)["Records"])
+        records = tuple(
+            FailedRecord(record["eventID"], base64.b64decode(record["kinesis"]["data"]), record)
+            for record in json.loads(payload)["Records"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise OperationError(
-            f"the payload of s3://{bucket}/{key} is no Kinesis event ({error}); "
+            f"the payload of s3://{bucket}/{key} is no Kinesis event ({error!r}); "
             "look at the object and redrive its records by hand."
         ) from error
     return FailedBatch(key, payload.encode(), records)

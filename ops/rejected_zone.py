@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 # Lambda takes 6 MB in one synchronous call, and a mapping never sends more records than this.
 MAX_EVENT_BYTES: Final = 6_000_000
 MAX_EVENT_RECORDS: Final = 10_000
+_HEAD, _TAIL = b'{"Records":[', b"]}"
+_ROOM: Final = MAX_EVENT_BYTES - len(_HEAD) - len(_TAIL)
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,23 @@ class RejectedRow:
     payload: bytes
 
     @property
+    def mark(self) -> str:
+        """What tells the row apart once it is redriven: its record id and a digest of its payload.
+
+        A copy of the row has the same. The first element of an array that was rejected whole has
+        the array's record id, and another payload.
+        """
+        return f"{self.record_id} {sha256(self.payload).hexdigest()[:16]}"
+
+    @property
     def position(self) -> str:
         """`<shard>:<sequence>` of the Kinesis record."""
         return self.record_id.rpartition(":")[0]
+
+    @property
+    def shard(self) -> str:
+        """The shard that the record was read from."""
+        return self.position.rpartition(":")[0]
 
     @property
     def sub_sequence(self) -> int:
@@ -143,38 +160,44 @@ def kinesis_record(row: RejectedRow, stream_arn: str) -> dict[str, Any]:
     }
 
 
-def events_of(rows: Iterable[RejectedRow], stream_arn: str) -> Iterator[tuple[bytes, int]]:
-    """Lambda events, as JSON, for the rows in their order, and the rows in each.
+def encoded_record(row: RejectedRow, stream_arn: str) -> bytes:
+    """The row's record as JSON; raises OperationError if no call of the function could hold it."""
+    record = json.dumps(kinesis_record(row, stream_arn), separators=(",", ":")).encode()
+    if len(record) > _ROOM:
+        raise OperationError(
+            f"row {row.record_id} is {len(record):,} bytes as a record and can't be sent to "
+            "the function, which takes 6 MB; put its payload on the stream by hand."
+        )
+    return record
+
+
+def events_of(
+    records: Mapping[RejectedRow, bytes], most: int = MAX_EVENT_RECORDS
+) -> Iterator[tuple[bytes, list[RejectedRow]]]:
+    """Lambda events of at most `most` records, as JSON, each with the rows that it holds.
 
     As from a mapping, an event holds records of one shard, in order, within Lambda's bounds.
-    Raises OperationError for a row that is too large for a call by itself.
     """
-    head, tail = b'{"Records":[', b"]}"
-    records: list[bytes] = []
-    size, shard = 0, ""
-    for row in sorted(rows, key=_order):
-        record = json.dumps(kinesis_record(row, stream_arn), separators=(",", ":")).encode()
-        row_shard = row.position.rpartition(":")[0]
-        room = MAX_EVENT_BYTES - len(head) - len(tail)
-        if len(record) > room:
-            raise OperationError(
-                f"row {row.record_id} is {len(record):,} bytes as a record and can't be sent to "
-                "the function, which takes 6 MB; put its payload on the stream by hand."
-            )
-        is_full = size + len(record) + 1 > room or len(records) == MAX_EVENT_RECORDS
-        if records and (is_full or row_shard != shard):
-            yield head + b",".join(records) + tail, len(records)
-            records, size = [], 0
-        records.append(record)
-        size += len(record) + 1
-        shard = row_shard
-    if records:
-        yield head + b",".join(records) + tail, len(records)
+    rows: list[RejectedRow] = []
+    size = 0
+    for row in sorted(records, key=_order):
+        added = len(records[row]) + 1
+        is_full = size + added > _ROOM or len(rows) == min(most, MAX_EVENT_RECORDS)
+        if rows and (is_full or row.shard != rows[0].shard):
+            yield _event_of(rows, records), rows
+            rows, size = [], 0
+        rows.append(row)
+        size += added
+    if rows:
+        yield _event_of(rows, records), rows
+
+
+def _event_of(rows: list[RejectedRow], records: Mapping[RejectedRow, bytes]) -> bytes:
+    return _HEAD + b",".join(records[row] for row in rows) + _TAIL
 
 
 def _order(row: RejectedRow) -> tuple[str, int, int]:
-    shard, _, sequence = row.position.rpartition(":")
-    return shard, int(sequence), row.sub_sequence
+    return row.shard, int(row.position.rpartition(":")[2]), row.sub_sequence
 
 
 def _milliseconds(moment: datetime | None) -> int | None:

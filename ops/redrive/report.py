@@ -5,50 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ops.redrive.findings import Findings
+from ops.redrive.selection import Selection
 from ops.tables import aligned
 
 
-def lines_of(findings: Findings, stack_name: str, *, apply: bool) -> list[str]:
-    """The report, aligned; troubles last."""
-    lines = [f"Redrive of stack {stack_name}" + ("" if apply else " (dry run)"), ""]
-    reasons = sorted(findings.rows)
-    table: list[Sequence[str | int]] = [
-        ("rejected zone, by reason", "rows", "now accepted", "still rejected"),
-        *(
-            (
-                reason,
-                findings.rows[reason],
-                findings.would_be_accepted[reason],
-                findings.still_rejected[reason],
-            )
-            for reason in reasons
-        ),
-        (
-            "all",
-            findings.rows.total(),
-            findings.would_be_accepted.total(),
-            findings.still_rejected.total(),
-        ),
-    ]
-    lines += [*aligned(table), ""]
-    lines += aligned(
-        [
-            ("failed zone", "objects", "records"),
-            (
-                "batches given up (aws/lambda/)",
-                findings.failed_batches,
-                findings.failed_records,
-            ),
-            (
-                "undelivered messages (iot/)",
-                findings.undelivered_messages,
-                findings.undelivered_messages,
-            ),
-        ]
-    )
+def lines_of(
+    findings: Findings, stack_name: str, selection: Selection, *, apply: bool
+) -> list[str]:
+    """The report, aligned: what is waiting, what was done with it, and what is left."""
+    lines = [f"Redrive of stack {stack_name}" + ("" if apply else " (dry run)")]
+    if selection.devices:
+        lines.append(f"Only what {' or '.join(sorted(selection.devices))} sent, or what names it.")
+    if selection.rejected:
+        lines += ["", *aligned(_rejected(findings))]
+    if selection.failed:
+        lines += ["", *aligned(_failed(findings))]
     lines += ["", *(_sent(findings) if apply else _to_send(findings))]
+    if findings.left:
+        lines.append(
+            f"The limit of {selection.limit:,} leaves {findings.left:,} waiting for another run."
+        )
     if findings.repeated_rows:
         lines.append(f"{findings.repeated_rows:,} rows were there twice and count once.")
+    if findings.of_no_device:
+        lines.append(
+            f"{findings.of_no_device:,} rows and records tell of no device and were left out."
+        )
     return lines
 
 
@@ -57,23 +39,61 @@ def trouble_lines(findings: Findings) -> list[str]:
     return [f"not redriven: {trouble}" for trouble in findings.troubles]
 
 
+def _rejected(findings: Findings) -> list[Sequence[str | int]]:
+    columns = (
+        findings.rows,
+        findings.would_be_accepted,
+        findings.still_rejected,
+        findings.redriven_rows,
+    )
+    heads = ("waiting", "now accepted", "still rejected", "redriven before")
+    table: list[Sequence[str | int]] = [("rejected zone, by reason", *heads)]
+    for reason in sorted(findings.rows.keys() | findings.redriven_rows.keys()):
+        table.append((reason, *(column[reason] for column in columns)))
+    return [*table, ("all", *(column.total() for column in columns))]
+
+
+def _failed(findings: Findings) -> list[Sequence[str | int]]:
+    messages = findings.undelivered_messages
+    return [
+        ("failed zone, objects", "waiting", "records", "redriven before"),
+        (
+            "batches given up (aws/lambda/)",
+            findings.failed_batches,
+            findings.failed_records,
+            findings.redriven_batches,
+        ),
+        ("undelivered messages (iot/)", messages, messages, findings.redriven_messages),
+    ]
+
+
 def _to_send(findings: Findings) -> list[str]:
-    readings = findings.would_be_accepted.total()
-    if not (readings or findings.failed_records or findings.undelivered_messages):
-        return ["There is nothing to redrive."]
+    if findings.was_interrupted:
+        return ["Stopped before everything was looked at. Nothing was sent."]
+    if not findings.chosen:
+        before = (
+            findings.redriven_rows.total() + findings.redriven_batches + findings.redriven_messages
+        )
+        again = " What was redriven before goes in once more with --again." if before else ""
+        return ["There is nothing to redrive." + again]
     return [
         "Nothing was sent. Run again with --apply to redrive "
-        f"{readings:,} rejected readings, {findings.failed_records:,} failed records and "
-        f"{findings.undelivered_messages:,} undelivered messages."
+        f"{findings.chosen_rows:,} rejected rows, {findings.chosen_records:,} failed records and "
+        f"{findings.chosen_messages:,} undelivered messages."
     ]
 
 
 def _sent(findings: Findings) -> list[str]:
-    return [
+    lines = [
         f"Sent {findings.sent_rows:,} rejected rows and {findings.sent_records:,} failed records "
         f"to the function, which accepted {findings.accepted_by_function:,} readings and "
         f"rejected {findings.rejected_by_function:,}.",
         f"Put {findings.sent_messages:,} undelivered messages on the stream.",
-        "Both zones keep what was sent, and another run would find it again. That does no harm: "
-        "the curated zone holds each event id once.",
     ]
+    if findings.was_interrupted:
+        lines.append("Stopped before everything was looked at; run again to go on.")
+    if findings.sent:
+        lines.append(
+            "Both zones keep what was sent; it is marked, and the next run passes it over."
+        )
+    return lines

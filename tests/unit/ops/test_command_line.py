@@ -46,17 +46,17 @@ def test_dry_run_prints_aligned_tables_and_how_to_go_on(
     assert capsys.readouterr().out.splitlines() == [
         f"Redrive of stack {STACK} (dry run)",
         "",
-        "rejected zone, by reason  rows  now accepted  still rejected",
-        "identity_mismatch            1             1               0",
-        "not_json                     2             0               2",
-        "timestamp_missing            1             0               1",
-        "all                          4             1               3",
+        "rejected zone, by reason  waiting  now accepted  still rejected  redriven before",
+        "identity_mismatch               1             1               0                0",
+        "not_json                        2             0               2                0",
+        "timestamp_missing               1             0               1                0",
+        "all                             4             1               3                0",
         "",
-        "failed zone                     objects  records",
-        "batches given up (aws/lambda/)        1        3",
-        "undelivered messages (iot/)           0        0",
+        "failed zone, objects            waiting  records  redriven before",
+        "batches given up (aws/lambda/)        1        3                0",
+        "undelivered messages (iot/)           0        0                0",
         "",
-        "Nothing was sent. Run again with --apply to redrive 1 rejected readings, "
+        "Nothing was sent. Run again with --apply to redrive 1 rejected rows, "
         "3 failed records and 0 undelivered messages.",
     ]
     assert shell.function.events == []
@@ -82,9 +82,13 @@ def test_zone_and_reason_narrow_what_is_looked_at(
         capsys.readouterr()
         assert run(["redrive", "--stack-name", STACK, *arguments]) == 0
         lines = capsys.readouterr().out.splitlines()
-        table = [line.split() for line in lines if line.startswith(("all", "batches"))]
-        printed[arguments[1]] = (table[0][1], table[1][-1])
-    assert printed == {"failed": ("0", "3"), "rejected": ("4", "0"), "not_json": ("2", "0")}
+        rows = [line.rsplit(maxsplit=4) for line in lines if line.startswith(("all", "batches"))]
+        printed[arguments[1]] = rows
+    assert printed == {
+        "failed": [["batches given up", "(aws/lambda/)", "1", "3", "0"]],
+        "rejected": [["all", "4", "0", "4", "0"]],
+        "not_json": [["all", "2", "0", "2", "0"]],
+    }
 
 
 def test_trouble_is_named_on_stderr_and_in_the_exit_code(

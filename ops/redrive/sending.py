@@ -1,0 +1,62 @@
+"""What stands between finding and sending: dry run, limit, pace, and noting what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ops.delivery import Function, Stream
+from ops.errors import OperationError
+from ops.failed_zone import UndeliveredMessage
+from ops.redrive.findings import Findings
+from ops.redrive.pace import Pace
+from ops.redrive.selection import devices_of
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Sends for one run, and counts in its findings; trouble is noted there and not raised."""
+
+    function: Function
+    stream: Stream
+    pace: Pace
+    limit: int | None
+    findings: Findings
+
+    def allowed(self, records: int) -> int:
+        """How many of so many records the limit allows yet; the others are left."""
+        room = records if self.limit is None else self.limit - self.findings.chosen
+        taken = min(records, room)
+        self.findings.left += records - taken
+        return taken
+
+    def is_of(self, data: bytes, devices: frozenset[str]) -> bool:
+        """Whether a record is one of the devices'; any is, where none are given."""
+        if not devices:
+            return True
+        named = devices_of(data)
+        self.findings.of_no_device += not named
+        return not devices.isdisjoint(named)
+
+    def event(self, event: bytes, records: int, what: str) -> dict[str, Any] | None:
+        """The function's account of an event of so many records; None if it failed."""
+        self.pace.wait(records)
+        try:
+            account = self.function.ingest(event)
+        except OperationError as error:
+            self.findings.troubles.append(f"{what}: {error}")
+            return None
+        self.findings.accepted_by_function += account["accepted"]
+        self.findings.rejected_by_function += account["rejected"]
+        return account
+
+    def messages(self, messages: list[UndeliveredMessage]) -> bool:
+        """Whether the stream took them all."""
+        self.pace.wait(len(messages))
+        try:
+            self.stream.put([(message.partition_key, message.envelope) for message in messages])
+        except OperationError as error:
+            self.findings.troubles.append(f"up to {len(messages):,} undelivered messages: {error}")
+            return False
+        self.findings.sent_messages += len(messages)
+        return True
