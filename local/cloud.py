@@ -24,7 +24,6 @@ import boto3
 from botocore.config import Config
 from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
-from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, Api, Response, Route, json_response
 from local.dashboards.dashboard import Dashboards, stored_data
@@ -52,6 +51,7 @@ from local.kinesis.streams import Streams
 from local.mapping.event_source_mapping import EventSourceMappings, Surroundings
 from local.mapping.resources import EventSourceMappingProvider, mapping_routes
 from local.metrics import Datum, MetricBuffer
+from local.object_store import moto_application
 from local.rules.engine import RuleEngine
 from local.rules.resources import TopicRuleProvider
 from local.web_server import HOST, PortInUseError, WebServer, is_listening
@@ -158,7 +158,7 @@ class Cloud:
             {"cloudformation": self.cloudformation.answer},
             IotApi(
                 registry,
-                DomainDispatcherApplication(create_backend_app),
+                moto_application(),
                 self.intake.reload_access,
                 lambda: self.intake.endpoint,
             ),
