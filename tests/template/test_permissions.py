@@ -87,6 +87,23 @@ BESIDES = {
         "logs:PutLogEvents": "Glue",
         "cloudwatch:PutMetricData": "Glue's job metrics",
     },
+    "SummariseDevicesRole": {
+        "s3:GetObject": "Iceberg's S3FileIO; Glue reads the script",
+        "s3:PutObject": "Iceberg's S3FileIO",
+        "s3:DeleteObject": "Iceberg cleans up after a failed commit",
+        "s3:AbortMultipartUpload": "Iceberg's S3FileIO",
+        "s3:ListBucket": "a missing object is told from a forbidden one",
+        "kms:Decrypt": "reading objects",
+        "kms:GenerateDataKey": "writing objects",
+        "glue:GetDatabase": "Iceberg's GlueCatalog",
+        "glue:GetTable": "Iceberg's GlueCatalog",
+        "glue:GetTables": "Iceberg's GlueCatalog",
+        "glue:CreateTable": "Iceberg's GlueCatalog",
+        "glue:UpdateTable": "Iceberg's GlueCatalog commits with it",
+        "logs:CreateLogStream": "Glue",
+        "logs:PutLogEvents": "Glue",
+        "cloudwatch:PutMetricData": "Glue's job metrics",
+    },
     "MaintainTablesRole": {
         "s3:GetObject": "Iceberg's S3FileIO; Glue reads the script",
         "s3:PutObject": "Iceberg's S3FileIO",
@@ -110,6 +127,7 @@ EVERY_RESOURCE = {
     ("IngestTelemetryRole", "xray:PutTraceSegments"),
     ("IngestTelemetryRole", "xray:PutTelemetryRecords"),
     ("CurateTelemetryRole", "cloudwatch:PutMetricData"),
+    ("SummariseDevicesRole", "cloudwatch:PutMetricData"),
     ("MaintainTablesRole", "cloudwatch:PutMetricData"),
 }
 
@@ -251,6 +269,7 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
         "IngestTelemetryRole": ("lambda.amazonaws.com", None),
         "RawZoneCrawlerRole": ("glue.amazonaws.com", None),
         "CurateTelemetryRole": ("glue.amazonaws.com", None),
+        "SummariseDevicesRole": ("glue.amazonaws.com", None),
         "MaintainTablesRole": ("glue.amazonaws.com", None),
     }
 

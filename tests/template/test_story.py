@@ -29,6 +29,7 @@ OUTPUTS = {
     "PipelineDashboardUrl",
     "OperationsDashboardUrl",
     "CurateTelemetryJobName",
+    "SummariseDevicesJobName",
     "MaintainTablesJobName",
     "DevicePolicyName",
     "TelemetryRuleName",

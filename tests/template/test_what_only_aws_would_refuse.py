@@ -261,6 +261,17 @@ def test_job_runs_however_the_crawl_ended(stack: dict[str, Any]) -> None:
     assert trigger["Actions"] == [{"JobName": "CurateTelemetryJob"}]
 
 
+def test_summaries_follow_a_curation_that_succeeded(stack: dict[str, Any]) -> None:
+    trigger = stack["SummariseAfterCurationTrigger"]["Properties"]
+    assert (trigger["Type"], trigger["WorkflowName"]) == ("CONDITIONAL", "CurationWorkflow")
+    assert trigger["Predicate"]["Conditions"] == [
+        {"LogicalOperator": "EQUALS", "JobName": "CurateTelemetryJob", "State": "SUCCEEDED"}
+    ]
+    assert trigger["Actions"] == [{"JobName": "SummariseDevicesJob"}]
+    job = stack["SummariseDevicesJob"]["Properties"]
+    assert job["ExecutionProperty"] == {"MaxConcurrentRuns": 1}
+
+
 def test_without_crawler_the_schedule_starts_the_job(make_stack: MakeStack) -> None:
     stack = make_stack(CrawlRawZone="false")
     crawling = {name for name in stack if "Crawl" in name}
