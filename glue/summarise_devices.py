@@ -180,23 +180,22 @@ def lineage(job: Job, table: str) -> list[Snapshot]:
     if not job.spark.catalog.tableExists(table):
         return []
     job.spark.catalog.refreshTable(table)
-    main_branch = job.spark.table(f"{table}.refs").where("name = 'main'").first()
-    columns = ("snapshot_id", "parent_id", "operation", "summary")
-    kept = {row[0]: row for row in job.spark.table(f"{table}.snapshots").select(*columns).collect()}
+    current = job.spark.table(f"{table}.refs").where("name = 'main'")
+    current = current.select(sf.col("snapshot_id").alias("current_id"))
+    snapshots = job.spark.table(f"{table}.snapshots").crossJoin(sf.broadcast(current))
+    kept = {row.snapshot_id: row for row in snapshots.collect()}
     found = []
-    next_id = main_branch.snapshot_id if main_branch else None
+    next_id = next((row.current_id for row in kept.values()), None)
     while row := kept.get(next_id):
         found.append(Snapshot(row.snapshot_id, row.operation, row.summary))
         next_id = row.parent_id
     return found
 
 
-def changed_days(job: Job, table: str, history: Sequence[Snapshot]) -> Days:
-    """The days of `device_hours` that may differ from what `table` was made of: those whose
-    readings changed since, and the day after each."""
-    since = last_seen(lineage(job, table))
+def changed_days(job: Job, since: int | None, history: Sequence[Snapshot]) -> Days:
+    """The days of `device_hours` that may differ from what was made of the readings at `since`:
+    those whose readings changed, and the day after each."""
     if since not in {snapshot.snapshot_id for snapshot in history}:
-        logger.info("%s: all days (last made of snapshot %s)", table, since)
         return None
     new = itertools.takewhile(lambda snapshot: snapshot.snapshot_id != since, history)
     # A replaced file holds the same rows.
@@ -206,9 +205,7 @@ def changed_days(job: Job, table: str, history: Sequence[Snapshot]) -> Days:
     untold = [one.snapshot_id for one, days in zip(changes, told, strict=True) if days is None]
     if untold:
         touched |= days_of_files(job, untold)
-    days = sorted(touched | {day + timedelta(days=1) for day in touched})
-    logger.info("%s: %d days to compute", table, len(days))
-    return days
+    return sorted(touched | {day + timedelta(days=1) for day in touched})
 
 
 def last_seen(history: Iterable[Snapshot]) -> int | None:
@@ -273,16 +270,18 @@ def summarise_hours(
     job: Job, readings: DataFrame, history: Sequence[Snapshot]
 ) -> Mapping[str, str]:
     """Bring `device_hours` up to date; gives what its commit told, nothing if there was none."""
-    days = changed_days(job, job.hours, history)
+    since = last_seen(lineage(job, job.hours))
+    days = changed_days(job, since, history)
     if days is not None:
         # A middle of stretches would be computed but not replaced: replace what is computed.
         days = [day for first, last in stretches(days) for day in every_day(first, last)]
     hours = hours_of(readings, days)
     make_table(job, job.hours, hours, "PARTITIONED BY (days(hour))", "device_id, hour")
-    seen = last_seen(lineage(job, job.hours))
-    if not days and days is not None and seen == history[0].snapshot_id:
+    if since == history[0].snapshot_id:
         logger.info("nothing new to summarise")
         return {}
+    told = "all" if days is None else len(days)
+    logger.info("summarising snapshot %s after %s: %s days", history[0].snapshot_id, since, told)
     return replace_rows(job, job.hours, hours, within("hour", days), history[0])
 
 
@@ -452,7 +451,7 @@ def by_hour(rows: DataFrame, fields: Sequence[str], texts: Sequence[str]) -> Dat
 def summarise_latest(job: Job, history: Sequence[Snapshot]) -> int:
     """Bring `device_latest` up to date, silence too; gives the number of devices. Only the days
     that changed are read, and their neighbours, as long as no device lost its last reading."""
-    days = changed_days(job, job.latest, history)
+    days = changed_days(job, last_seen(lineage(job, job.latest)), history)
     hours = job.spark.table(job.hours)
     near = latest_of(hours.where(within("hour", days, before=1, after=1)))
     make_table(job, job.latest, with_silence(near, job.settings))
