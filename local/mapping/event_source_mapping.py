@@ -88,6 +88,7 @@ class EventSourceMapping:
         self._consumer: StreamConsumer | None = None
         self._consumed_with: MappingSettings | None = None
         self._ending = False
+        self._stepped_at = 0.0
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -129,11 +130,15 @@ class EventSourceMapping:
         now = self._surroundings.now()
         with self._lock:
             settings = self._settings
-            if self._consumer is not None and (self._ending or self._consumed_with != settings):
+            # A clock that went back would let the consumer wait until its times come once more.
+            went_back = now < self._stepped_at
+            outdated = self._ending or self._consumed_with != settings or went_back
+            if self._consumer is not None and outdated:
                 self._consumer.collect(now)
                 if self._consumer.busy:
                     return now + 1.0
                 self._consumer = self._consumed_with = None
+            self._stepped_at = now
             if self._ending or not settings.enabled:
                 return now + 60.0
             if self._consumer is None:
@@ -216,7 +221,7 @@ class EventSourceMapping:
     def _invoke(self, settings: MappingSettings, batch: Batch) -> Outcome:
         try:
             answer = self._surroundings.invoke(settings.function_name, event_payload(batch.records))
-        except ApiError as error:
+        except (ApiError, BotoCoreError) as error:
             self.last_result = f"PROBLEM: {error}"
             return NotInvoked(str(error))
         except Exception as error:  # noqa: BLE001 - a bug of ours must not lose the records

@@ -17,6 +17,7 @@ from local.kinesis.streams import Streams
 from tests.conformance.broker_bench import Bench, Device, running_bench
 from tests.conformance.fault_bench import FaultBench, running_fault_bench
 from tests.conformance.kinesis_service import Clock
+from tests.conformance.mapping_bench import Bench as MappingBench
 
 pytestmark = pytest.mark.ours("faults are the local cloud's own; AWS's FIS states no such rules")
 
@@ -212,6 +213,21 @@ def test_iterators_expire_in_a_clock_jump_and_records_arrive_in_order(bench: Fau
     assert [record["Data"] for record in records] == [b"before", b"ahead", b"back"]
     arrivals = [record["ApproximateArrivalTimestamp"] for record in records]
     assert arrivals == sorted(arrivals)
+
+
+@pytest.mark.documented(
+    "https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html"
+)
+@pytest.mark.parametrize("seconds", [-3_600, 3_600])
+def test_a_mapping_goes_on_after_a_clock_jump(seconds: float) -> None:
+    bench = MappingBench()
+    bench.mapping()
+    bench.put("before")
+    bench.run(seconds=2)
+    bench.now += seconds
+    bench.put("after")
+    bench.run(seconds=15)
+    assert bench.records() == ["before", "after"]
 
 
 # ------------------------------------------------------------------------------ broker
