@@ -19,7 +19,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 
 import boto3
@@ -192,7 +192,9 @@ class LocalCloud:
 
     def inject(self, kind: str, **settings: Any) -> str:
         """Inject a fault (`local.faults`) and give its name; LifecycleError if it is wrong."""
-        name: str = self._ask("/_local/faults", "POST", {"kind": kind, **settings})["name"]
+        request = {"kind": kind, **settings}
+        # A restart of the broker takes as long as it is told.
+        name: str = self._ask("/_local/faults", "POST", request, timeout=600)["name"]
         return name
 
     def faults(self) -> list[dict[str, Any]]:
@@ -261,14 +263,18 @@ class LocalCloud:
             )
         return self._environment_file
 
-    def _ask(self, path: str, method: str = "GET", body: object = None) -> dict[str, Any]:
+    def _ask(
+        self, path: str, method: str = "GET", body: object = None, timeout: float = 30
+    ) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.endpoint}{path}", data, method=method)  # noqa: S310 - loopback
         try:
-            with _open_url(request, timeout=60) as answer:
+            with _open_url(request, timeout=timeout) as answer:
                 told: dict[str, Any] = json.load(answer)
         except HTTPError as error:
             raise LifecycleError(json.load(error)["message"]) from None
+        except URLError as error:
+            raise LifecycleError(f"the local cloud does not answer: {error.reason}") from None
         return told
 
     @property

@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from local.faults.faults import ACTION_KINDS, CALL_KINDS
+from local.faults.faults import ACTION_KINDS, CALL_KINDS, Fault
 
 _EXAMPLES = """
 on calls of AWS (--on, a pattern; --where, --skip, --times, --probability and --seed say which):
@@ -58,14 +59,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def lines(faults: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each fault: its name, how often it has fired, what it is."""
+    """A line for each fault: its name, how often it has fired, and the command that made it."""
     shown = []
     for fault in faults:
-        settings = {
-            name: value
-            for name, value in fault.items()
-            if name not in ("name", "kind", "fired", "matched") and value not in ("", 0)
-        }
-        told = " ".join(f"--{name} {value}" for name, value in settings.items())
+        usual = asdict(Fault(fault["name"], fault["kind"]))
+        given = {name: fault[name] for name in usual.keys() & fault if fault[name] != usual[name]}
+        told = " ".join(f"--{name} {given[name]}" for name in usual if name in given)
         shown.append(f"{fault['name']}: fired {fault['fired']}, {fault['kind']} {told}".rstrip())
     return shown

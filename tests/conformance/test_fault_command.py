@@ -49,15 +49,29 @@ def test_the_command_injects_lists_and_clears(
     line = "throttle --on kinesis:PutRecord --times 3 --probability 0.5 --seed 9"
     assert run(capsys, line)[0] == 0
     assert run(capsys, "clock-jump --name later --seconds -60")[0] == 0
+    assert run(capsys, "kill --on s3:PutObject --times 0 --when before --name ever")[0] == 0
     for _ in range(50):
         faults.strike(PUT)
     assert run(capsys, "list") == (
         0,
         "throttle: fired 3, throttle --on kinesis:PutRecord --times 3 --probability 0.5 --seed 9\n"
-        "later: fired 1, clock-jump --seconds -60.0\n",
+        "later: fired 1, clock-jump --seconds -60.0\n"
+        "ever: fired 0, kill --on s3:PutObject --when before --times 0\n",
     )
     assert run(capsys, "clear later") == (0, "1 cleared\n")
-    assert run(capsys, "clear") == (0, "1 cleared\n")
+    assert run(capsys, "clear") == (0, "2 cleared\n")
+    assert faults.shown() == []
+
+
+def test_a_cloud_that_is_gone_is_said_in_one_line(
+    faults: Faults, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cloud.json").write_text(json.dumps({"endpoint": "http://127.0.0.1:9"}))
+    code, told = run(capsys, "list")
+    assert code == 1
+    assert told.startswith("error: the local cloud does not answer: ")
+    (tmp_path / "cloud.json").unlink()
+    assert run(capsys, "list") == (1, "error: the local cloud is not up: make up\n")
     assert faults.shown() == []
 
 
