@@ -1,8 +1,4 @@
-"""Crawler: table and partitions come from real Parquet footers, as AWS documents its crawlers.
-
-https://docs.aws.amazon.com/glue/latest/dg/incremental-crawls.html
-https://docs.aws.amazon.com/glue/latest/dg/add-crawler.html
-"""
+"""Crawler: table and partitions come from real Parquet footers, as AWS documents its crawlers."""
 
 import io
 import json
@@ -18,6 +14,7 @@ from moto import mock_aws
 from local.api import ApiError
 from local.glue.crawler import crawl, settings_of
 from local.glue.parquet_schema import TAIL_BYTES, glue_type, merge_columns, read_schema
+from tests.conformance import glue_pages as pages
 
 BUCKET = "lake-raw"
 DEFINITION: dict[str, Any] = {
@@ -91,6 +88,7 @@ def hour(text: str, date: str = "2026-11-23") -> str:
     return f"ingest_date={date}/ingest_hour={text}"
 
 
+@pytest.mark.documented(pages.TABLES_AND_PARTITIONS)
 def test_names_the_table_after_the_last_folder_and_types_it_from_the_footer(lake: Lake) -> None:
     lake.put(hour("10"))
     result = lake.crawl()
@@ -112,6 +110,7 @@ def test_names_the_table_after_the_last_folder_and_types_it_from_the_footer(lake
     assert table["StorageDescriptor"]["Location"] == f"s3://{BUCKET}/raw_data/"
 
 
+@pytest.mark.documented(pages.TABLES_AND_PARTITIONS)
 def test_hive_folders_become_partition_columns_typed_string(lake: Lake) -> None:
     lake.put(hour("09"))
     lake.put(hour("10"))
@@ -124,18 +123,21 @@ def test_hive_folders_become_partition_columns_typed_string(lake: Lake) -> None:
     assert lake.partitions() == [["2026-11-23", "09"], ["2026-11-23", "10"]]
 
 
+@pytest.mark.documented(pages.CREATE_CRAWLER)
 def test_puts_the_table_prefix_before_the_name(lake: Lake) -> None:
     lake.put(hour("10"))
     lake.crawl(TablePrefix="dev_")
     assert lake.table("dev_raw_data")["Name"] == "dev_raw_data"
 
 
+@pytest.mark.documented(pages.CRAWLERS)
 def test_an_empty_path_makes_no_table_and_a_later_crawl_does(lake: Lake) -> None:
     assert lake.crawl().tables_created == 0
     lake.put(hour("10"))
     assert lake.crawl().tables_created == 1
 
 
+@pytest.mark.documented(pages.CREATE_PARTITIONS)
 def test_adds_more_partitions_than_one_request_may_carry(lake: Lake) -> None:
     for day in range(1, 6):
         for number in range(24):
@@ -144,6 +146,7 @@ def test_adds_more_partitions_than_one_request_may_carry(lake: Lake) -> None:
     assert len(lake.partitions()) == 120
 
 
+@pytest.mark.documented(pages.INCREMENTAL)
 def test_looks_only_into_new_folders_after_the_first_crawl(lake: Lake) -> None:
     lake.put(hour("10"))
     lake.crawl()
@@ -155,6 +158,7 @@ def test_looks_only_into_new_folders_after_the_first_crawl(lake: Lake) -> None:
     assert lake.partitions() == [["2026-11-23", "10"], ["2026-11-23", "11"]]
 
 
+@pytest.mark.documented(pages.INCREMENTAL)
 def test_crawling_again_without_new_folders_changes_nothing(lake: Lake) -> None:
     lake.put(hour("10"))
     lake.crawl()
@@ -164,6 +168,7 @@ def test_crawling_again_without_new_folders_changes_nothing(lake: Lake) -> None:
     assert lake.table()["VersionId"] == before["VersionId"]
 
 
+@pytest.mark.documented(pages.INCREMENTAL)
 def test_new_folders_only_never_changes_the_schema(lake: Lake) -> None:
     lake.put(hour("10"))
     lake.crawl()
@@ -178,6 +183,7 @@ def test_new_folders_only_never_changes_the_schema(lake: Lake) -> None:
     assert added["StorageDescriptor"]["Columns"] == columns
 
 
+@pytest.mark.documented(pages.INCREMENTAL)
 def test_leaves_out_new_folders_whose_types_contradict_the_table(lake: Lake) -> None:
     lake.put(hour("10"))
     lake.crawl()
@@ -188,6 +194,7 @@ def test_leaves_out_new_folders_whose_types_contradict_the_table(lake: Lake) -> 
     assert result.refused == (f"raw_data/{hour('11')}/a.parquet",)
 
 
+@pytest.mark.documented(pages.SCHEMA_CHANGES)
 def test_update_in_database_takes_new_columns_into_the_table(lake: Lake) -> None:
     everything = {
         "RecrawlPolicy": {"RecrawlBehavior": "CRAWL_EVERYTHING"},
@@ -200,6 +207,7 @@ def test_update_in_database_takes_new_columns_into_the_table(lake: Lake) -> None
     assert lake.table()["StorageDescriptor"]["Columns"][-1] == {"Name": "noise", "Type": "double"}
 
 
+@pytest.mark.documented(pages.SCHEMA_CHANGES)
 def test_partitions_inherit_the_tables_columns_only_where_the_configuration_says_so(
     lake: Lake,
 ) -> None:
@@ -216,6 +224,7 @@ def test_partitions_inherit_the_tables_columns_only_where_the_configuration_says
     assert columns == {"10": len(SCHEMA), "11": len(SCHEMA) + 1}
 
 
+@pytest.mark.ours("one bad object must not keep the others from the catalogue")
 def test_an_unreadable_object_takes_no_neighbour_with_it(lake: Lake) -> None:
     lake.put_bytes(hour("10"), b"PAR1 but not really", "a.parquet")
     lake.put(hour("10"), name="b.parquet")
@@ -226,6 +235,7 @@ def test_an_unreadable_object_takes_no_neighbour_with_it(lake: Lake) -> None:
     assert result.refused == (f"raw_data/{hour('10')}/a.parquet",)
 
 
+@pytest.mark.ours("how much of an object is fetched is the crawler's own affair")
 def test_reads_a_footer_longer_than_the_first_request(lake: Lake) -> None:
     wide = pa.schema([(f"column_{i:05}", pa.float64()) for i in range(3_000)])
     lake.put(hour("10"), wide)
@@ -234,6 +244,7 @@ def test_reads_a_footer_longer_than_the_first_request(lake: Lake) -> None:
     assert read_schema(lake.s3, BUCKET, key).names == wide.names
 
 
+@pytest.mark.ours("AWS makes several tables of them, which is not emulated")
 def test_folders_of_different_depth_fail_the_crawl_instead_of_making_several_tables(
     lake: Lake,
 ) -> None:
@@ -243,6 +254,7 @@ def test_folders_of_different_depth_fail_the_crawl_instead_of_making_several_tab
         lake.crawl()
 
 
+@pytest.mark.ours("what would be ignored here must not look deployed")
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
@@ -271,6 +283,7 @@ def test_refuses_settings_that_would_be_ignored(changes: dict[str, Any], named: 
         settings_of({**DEFINITION, **changes})
 
 
+@pytest.mark.documented(pages.COLUMN_TYPES)
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
@@ -290,6 +303,7 @@ def test_types_are_hives(kind: pa.DataType, expected: str) -> None:
     assert glue_type(kind) == expected
 
 
+@pytest.mark.ours("what a merge of two files' types gives is stated nowhere")
 def test_types_only_widen() -> None:
     narrow, wide = [{"Name": "n", "Type": "int"}], [{"Name": "n", "Type": "bigint"}]
     assert merge_columns(narrow, wide) == wide

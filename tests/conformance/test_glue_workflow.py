@@ -1,8 +1,4 @@
-"""Workflows, triggers, job runs: what the deployed triggers say runs, in order, with real outcomes.
-
-https://docs.aws.amazon.com/glue/latest/dg/about-triggers.html
-https://docs.aws.amazon.com/glue/latest/dg/workflows_overview.html
-"""
+"""Workflows, triggers, job runs: what the triggers say runs, in order, with real outcomes."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +13,7 @@ from moto.glue.models import glue_backends
 
 from local.api import ApiError
 from local.glue.glue import Glue
+from tests.conformance import glue_pages as pages
 
 WORKFLOW = "lake-curation"
 CRAWLER = "lake-raw-zone"
@@ -163,6 +160,7 @@ def started(account: Account) -> list[str]:
     return [arguments["--JOB_NAME"] for _, arguments in account.scripts.runs]
 
 
+@pytest.mark.documented(pages.WORKFLOWS)
 def test_runs_the_crawler_and_then_the_job_and_counts_both(account: Account) -> None:
     deploy_lake(account)
     run_id = account.call("StartWorkflowRun", Name=WORKFLOW)["RunId"]
@@ -180,6 +178,7 @@ def test_runs_the_crawler_and_then_the_job_and_counts_both(account: Account) -> 
     assert started(account) == [JOB]
 
 
+@pytest.mark.documented(pages.TRIGGERS)
 def test_a_failed_crawl_is_failed_and_the_job_runs_all_the_same(account: Account) -> None:
     deploy_lake(account, crawl_bucket="a-bucket-that-is-not-there")
     run = account.run()
@@ -189,6 +188,7 @@ def test_a_failed_crawl_is_failed_and_the_job_runs_all_the_same(account: Account
     assert "NoSuchBucket" in last["ErrorMessage"]
 
 
+@pytest.mark.documented(pages.JOB_STATES)
 def test_a_failed_job_is_failed_with_its_last_error(account: Account) -> None:
     deploy_lake(account)
     account.scripts.exit_codes[JOB] = [1]
@@ -204,6 +204,7 @@ def test_a_failed_job_is_failed_with_its_last_error(account: Account) -> None:
     assert job_run["ErrorMessage"] == "ValueError: no such table"
 
 
+@pytest.mark.documented(pages.JOB_STATES)
 def test_a_job_whose_script_is_missing_is_failed(account: Account) -> None:
     command = {"Name": "glueetl", "ScriptLocation": "s3://lake-raw/scripts/none"}
     account.deploy("Job", JOB, Role="role", Command=command)
@@ -214,6 +215,7 @@ def test_a_job_whose_script_is_missing_is_failed(account: Account) -> None:
     assert "404" in job_run["ErrorMessage"]
 
 
+@pytest.mark.documented(pages.START_JOB)
 def test_the_script_is_the_deployed_one_with_its_own_arguments(account: Account) -> None:
     account.deploy_job(
         DefaultArguments={"--database": "iot_data_db", "--look_back_minutes": 30},
@@ -234,6 +236,40 @@ def test_the_script_is_the_deployed_one_with_its_own_arguments(account: Account)
     }
 
 
+@pytest.mark.documented(pages.TRIGGERS)
+def test_a_triggers_arguments_go_over_the_jobs_but_for_those_that_cannot_be_overridden(
+    account: Account,
+) -> None:
+    account.deploy("Workflow", WORKFLOW)
+    account.deploy_job(
+        DefaultArguments={"--late": "60", "--kept": "1"}, NonOverridableArguments={"--fixed": "1"}
+    )
+    passed = {"--late": "5", "--fixed": "2", "--more": "3"}
+    account.deploy_trigger(
+        "first", {"JobName": JOB, "Arguments": passed}, Type="ON_DEMAND", StartOnCreation=False
+    )
+    account.run()
+    ((_, arguments),) = account.scripts.runs
+    assert {name: arguments[name] for name in ("--late", "--kept", "--fixed", "--more")} == {
+        "--late": "5",
+        "--kept": "1",
+        "--fixed": "1",
+        "--more": "3",
+    }
+
+
+@pytest.mark.documented(pages.TRIGGERS)
+def test_an_on_demand_trigger_fires_when_it_is_started_and_stays_created(account: Account) -> None:
+    account.deploy_job()
+    action = [{"JobName": JOB}]
+    account.deploy("Trigger", "by-hand", Type="ON_DEMAND", Actions=action)
+    account.call("StartTrigger", Name="by-hand")
+    account.work.join()
+    assert started(account) == [JOB]
+    assert account.call("GetTrigger", Name="by-hand")["Trigger"]["State"] == "CREATED"
+
+
+@pytest.mark.documented(pages.TRIGGERS)
 @pytest.mark.parametrize(("exit_code", "expected"), [(0, ["a", "b"]), (1, ["a", "alarm"])])
 def test_conditional_triggers_fire_on_the_outcome_they_name(
     account: Account, exit_code: int, expected: list[str]
@@ -253,6 +289,7 @@ def test_conditional_triggers_fire_on_the_outcome_they_name(
     assert started(account) == expected
 
 
+@pytest.mark.documented(pages.TRIGGERS)
 @pytest.mark.parametrize(("logical", "runs_after_a"), [("AND", []), ("ANY", ["c"])])
 def test_and_waits_for_all_conditions_and_any_for_one_and_each_fires_once(
     account: Account, logical: str, runs_after_a: list[str]
@@ -274,6 +311,7 @@ def test_and_waits_for_all_conditions_and_any_for_one_and_each_fires_once(
     assert sorted(started(account)) == ["a", "b", "c"]
 
 
+@pytest.mark.documented(pages.TRIGGERS)
 def test_triggers_that_were_not_started_do_nothing_until_they_are(account: Account) -> None:
     account.deploy("Workflow", WORKFLOW)
     account.deploy_job("a")
@@ -297,6 +335,7 @@ def test_triggers_that_were_not_started_do_nothing_until_they_are(account: Accou
     assert account.run()["Statistics"]["TotalActions"] == 0
 
 
+@pytest.mark.documented(pages.TRIGGERS)
 def test_a_job_started_by_hand_fires_no_trigger(account: Account) -> None:
     """Conditional triggers watch only what was itself started by a trigger."""
     account.deploy("Workflow", WORKFLOW)
@@ -310,6 +349,7 @@ def test_a_job_started_by_hand_fires_no_trigger(account: Account) -> None:
     assert started(account) == ["a"]
 
 
+@pytest.mark.documented(pages.START_WORKFLOW)
 def test_a_workflow_at_its_limit_of_runs_refuses_another(account: Account) -> None:
     deploy_lake(account)
     account.call("StartWorkflowRun", Name=WORKFLOW)
@@ -321,6 +361,7 @@ def test_a_workflow_at_its_limit_of_runs_refuses_another(account: Account) -> No
     assert len(account.call("GetWorkflowRuns", Name=WORKFLOW)["Runs"]) == 2
 
 
+@pytest.mark.documented(pages.START_JOB)
 def test_a_job_at_its_limit_is_an_errored_action_and_the_run_goes_on(account: Account) -> None:
     deploy_lake(account)
     account.call("StartJobRun", JobName=JOB)
@@ -335,6 +376,7 @@ def test_a_job_at_its_limit_is_an_errored_action_and_the_run_goes_on(account: Ac
     by_hand()
 
 
+@pytest.mark.documented(pages.START_CRAWLER)
 def test_a_crawler_that_runs_refuses_another_start(account: Account) -> None:
     account.deploy_crawler()
     account.call("StartCrawler", Name=CRAWLER)
@@ -349,6 +391,7 @@ def test_a_crawler_that_runs_refuses_another_start(account: Account) -> None:
     assert refused.value.code == "CrawlerNotRunningException"
 
 
+@pytest.mark.documented(pages.JOB_RUNS)
 def test_retries_a_failed_job_and_judges_it_by_its_last_attempt(account: Account) -> None:
     deploy_lake(account, MaxRetries=1)
     account.scripts.exit_codes[JOB] = [1, 0]
@@ -360,6 +403,7 @@ def test_retries_a_failed_job_and_judges_it_by_its_last_attempt(account: Account
     assert (second["Attempt"], second["Id"]) == (1, f"{first['Id']}_attempt_1")
 
 
+@pytest.mark.documented(pages.STOP_JOB)
 def test_stopping_a_job_run_ends_it_as_stopped(account: Account) -> None:
     account.deploy_job(MaxRetries=1)
     run_id = account.call("StartJobRun", JobName=JOB)["JobRunId"]
@@ -373,6 +417,7 @@ def test_stopping_a_job_run_ends_it_as_stopped(account: Account) -> None:
     assert answer["Errors"][0]["ErrorDetail"]["ErrorCode"] == "EntityNotFoundException"
 
 
+@pytest.mark.documented(pages.JOBS)
 def test_a_job_over_its_time_limit_is_a_timeout_and_is_not_retried(account: Account) -> None:
     account.deploy_job(Timeout=0, MaxRetries=1)
     account.call("StartJobRun", JobName=JOB)
@@ -391,6 +436,7 @@ def test_a_job_over_its_time_limit_is_a_timeout_and_is_not_retried(account: Acco
     assert job_run["JobRunState"] == "TIMEOUT"
 
 
+@pytest.mark.documented(pages.STOP_WORKFLOW)
 def test_stopping_a_workflow_run_fires_no_further_trigger(account: Account) -> None:
     deploy_lake(account)
     run_id = account.call("StartWorkflowRun", Name=WORKFLOW)["RunId"]
@@ -406,6 +452,7 @@ def test_stopping_a_workflow_run_fires_no_further_trigger(account: Account) -> N
     assert refused.value.code == "IllegalWorkflowStateException"
 
 
+@pytest.mark.documented(pages.WORKFLOW_API)
 def test_the_graph_shows_what_each_trigger_started(account: Account) -> None:
     deploy_lake(account)
     account.scripts.exit_codes[JOB] = [1]
@@ -420,6 +467,7 @@ def test_the_graph_shows_what_each_trigger_started(account: Account) -> None:
     } in graph["Edges"]
 
 
+@pytest.mark.documented(pages.RUN_PROPERTIES)
 def test_run_properties_are_the_workflows_with_the_runs_own_over_them(account: Account) -> None:
     account.deploy("Workflow", WORKFLOW, DefaultRunProperties={"a": "1", "b": "1"})
     run_id = account.call("StartWorkflowRun", Name=WORKFLOW, RunProperties={"b": "2"})["RunId"]
@@ -427,6 +475,7 @@ def test_run_properties_are_the_workflows_with_the_runs_own_over_them(account: A
     assert answer["RunProperties"] == {"a": "1", "b": "2"}
 
 
+@pytest.mark.ours("a job must not outlive the local cloud that it writes to")
 def test_stopping_everything_waits_and_lets_nothing_start_again(account: Account) -> None:
     deploy_lake(account)
     account.call("StartJobRun", JobName=JOB)
@@ -437,6 +486,7 @@ def test_stopping_everything_waits_and_lets_nothing_start_again(account: Account
         account.call("StartJobRun", JobName=JOB)
 
 
+@pytest.mark.documented(pages.START_WORKFLOW)
 @pytest.mark.parametrize("operation", ["StartWorkflowRun", "StartCrawler", "StartTrigger"])
 def test_unknown_names_are_entity_not_found(account: Account, operation: str) -> None:
     with pytest.raises(ApiError) as refused:
@@ -444,6 +494,7 @@ def test_unknown_names_are_entity_not_found(account: Account, operation: str) ->
     assert refused.value.code == "EntityNotFoundException"
 
 
+@pytest.mark.ours("what runs is what was deployed; the template alone describes it")
 def test_definitions_can_be_read_but_changed_only_by_deploying(account: Account) -> None:
     deploy_lake(account)
     assert account.call("GetJob", JobName=JOB)["Job"]["Command"]["Name"] == "glueetl"
@@ -452,6 +503,7 @@ def test_definitions_can_be_read_but_changed_only_by_deploying(account: Account)
         account.call("UpdateJob", JobName=JOB, JobUpdate={})
 
 
+@pytest.mark.documented(pages.TRIGGER_RESOURCE)
 def test_redeploying_changes_in_place_and_leaves_a_trigger_as_started_as_it_was(
     account: Account,
 ) -> None:
@@ -468,6 +520,7 @@ def test_redeploying_changes_in_place_and_leaves_a_trigger_as_started_as_it_was(
     assert account.call("GetTrigger", Name="schedule")["Trigger"]["State"] == "ACTIVATED"
 
 
+@pytest.mark.ours("what would be ignored here must not look deployed")
 @pytest.mark.parametrize(
     ("kind", "properties", "named"),
     [
@@ -514,8 +567,8 @@ def test_refuses_to_deploy_what_would_be_ignored(
         )
 
 
+@pytest.mark.documented(pages.UPDATE_TABLE)
 def test_a_table_update_with_a_stale_version_is_refused(account: Account) -> None:
-    """Iceberg's optimistic lock: https://iceberg.apache.org/docs/latest/aws/#optimistic-locking"""
     table = {"Name": "readings", "Parameters": {"metadata_location": "s3://lake/1"}}
     version = account.glue_client.get_table(DatabaseName="iot_data_db", Name="readings")["Table"]
     request = {
@@ -529,6 +582,7 @@ def test_a_table_update_with_a_stale_version_is_refused(account: Account) -> Non
     assert refused.value.code == "ConcurrentModificationException"
 
 
+@pytest.mark.documented(pages.ICEBERG_LOCKING)
 def test_of_many_writers_at_once_with_one_version_exactly_one_wins(account: Account) -> None:
     barrier = threading.Barrier(8)
     won: list[int] = []
