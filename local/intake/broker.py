@@ -5,9 +5,9 @@ across a restart; a device connects only with a certificate that may connect at 
 
 Known to differ from AWS: mosquitto 2.0 marks every session that has no connection as ended when it
 reads its access list again, and queues nothing more for it until it is back. So `Intake` lets it do
-so only while the bridge is connected; a device that is away misses what is sent to it meanwhile. And
-if its session is one of MQTT 5 that expires, its return may crash mosquitto, which has then noted
-the expiry twice (https://github.com/eclipse-mosquitto/mosquitto/issues/1521).
+so only while the bridge is connected; a device that is away misses what is sent to it meanwhile.
+And if its session is one of MQTT 5 that expires, its return may crash mosquitto, which has then
+noted the expiry twice (https://github.com/eclipse-mosquitto/mosquitto/issues/1521).
 """
 
 import logging

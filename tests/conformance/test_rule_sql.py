@@ -37,8 +37,8 @@ def value(expression: str, payload: Any = None) -> Any:
     return json.loads(output).get("v", "undefined")
 
 
-# The page's own examples, of every function that is known. Not of `get("abc", 1)`, for which it shows
-# "a" and says that the index begins at 0, and of `concat(1)`, "1" here and unmodified there.
+# The page's own examples, of every function that is known. Not `get("abc", 1)`, which is "a" there
+# although the index begins at 0, and not `concat(1)`, which is "1" and is "returned unmodified".
 DOCUMENTED = [
     ("abs(-5)", 5),
     ("accountid()", "123456789012"),
