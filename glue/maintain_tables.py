@@ -404,11 +404,12 @@ def oldest_needed(job: Job, name: str) -> int | None:
     The retention counts from when a snapshot was replaced, not made: in a table at rest the current
     one may be weeks old, with readers on it when this run's own commit replaces it.
     """
-    cut = int((job.settings.now - timedelta(hours=job.settings.snapshot_age_hours)).timestamp())
+    retention = timedelta(hours=job.settings.snapshot_age_hours)
+    cut = int((job.settings.now - retention).timestamp() * 1000)
     history = job.spark.table(f"{job.table(name)}.history").select("snapshot_id", "made_current_at")
-    began = history.where(sf.unix_millis("made_current_at") <= cut * 1000)
+    began = history.where(sf.unix_millis("made_current_at") <= cut)
     current = began.orderBy(sf.desc("made_current_at")).first()
-    needed = [cut * 1000]
+    needed = [cut]
     if current is not None:
         needed.append(committed_at_of(job, name, current.snapshot_id) or 0)
     if name == "readings":

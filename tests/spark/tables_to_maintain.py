@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,14 +68,19 @@ class Tables:
                 writer = writer.option(f"snapshot-property.{key.replace('__', '.')}", str(value))
             writer.append()
 
-    def run(self, *options: str, now: datetime = NOW, spark: Any = None) -> job.Report:
+    def run(
+        self, *options: str, now: datetime = NOW, spark: Any = None, **changed: Any
+    ) -> job.Report:
+        """Run the job; `changed` are settings that it would not take as arguments."""
         arguments = ("--database", self.database, "--catalog", "lake", "--now", now.isoformat())
-        settings = job.parse_arguments([*arguments, *options])
+        settings = replace(job.parse_arguments([*arguments, *options]), **changed)
         return job.maintain(job.Job(spark or self.spark, settings))
 
-    def run_well(self, *options: str, now: datetime = NOW) -> dict[str, job.Figures]:
+    def run_well(
+        self, *options: str, now: datetime = NOW, **changed: Any
+    ) -> dict[str, job.Figures]:
         """Run the job and give the tables' figures; nothing went wrong."""
-        report = self.run(*options, now=now)
+        report = self.run(*options, now=now, **changed)
         assert report.troubles == report.conflicts == []
         return report.tables
 
