@@ -1,11 +1,12 @@
 """The curation job: raw objects in, exactly one row per reading in `readings` out.
 
-find input -> read -> adjust -> clean -> de-duplicate -> enrich -> commit -> account
+find input -> read -> adjust -> clean -> de-duplicate -> enrich -> commit -> account -> announce
 
 Runs unchanged on Glue 6.0 and under spark-submit, and imports nothing of the project: the raw
 zone's Parquet columns are the contract, JSON is never interpreted here. Whatever kills a run, the
 next one leaves the same table: the input is written down before the commit, the commit is one
 Iceberg snapshot that carries the run's id and figures, and the account is made from that snapshot.
+What goes into `late_readings` before bears the run's id, so that it is taken back with the plan.
 One run at a time may write (the job's MaxConcurrentRuns): a MERGE that only inserts sees no
 conflicts, https://github.com/apache/iceberg/issues/12653.
 """
@@ -23,12 +24,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
@@ -56,14 +58,18 @@ DERIVED_COLUMNS: Final = {
     "run_id": "string",
     "device_owner": "string",
     "device_attributes": "map<string,string>",
+    "is_ahead": "boolean",
+    "recovered_values": "map<string,string>",
 }
 # What becomes of a row, until the rows are counted; a raw column of this name is not taken.
 FATE: Final = "_fate"
-# rows_in = curated + duplicates + dropped; `objects` includes those set aside, `curated` the late.
+# rows_in = curated + duplicates + dropped + too_old; `objects` includes those set aside, `curated`
+# the late, the ahead and the recovered. `kind` is "schedule" or "replay".
 ACCOUNT_COLUMNS: Final = """
     run_id string, started_at timestamp, finished_at timestamp, seconds double, objects bigint,
     objects_set_aside bigint, rows_in bigint, curated bigint, duplicates bigint, dropped bigint,
-    late bigint, snapshot_id bigint"""
+    late bigint, snapshot_id bigint, too_old bigint, ahead bigint, recovered bigint,
+    recovered_fields string, complete_through timestamp, kind string"""
 LEDGER_COLUMNS: Final = """
     object_key string, size bigint, last_modified timestamp, status string, rows bigint,
     detail string, run_id string, recorded_at timestamp"""
@@ -96,6 +102,9 @@ OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others
 READER_THREADS: Final = 32
 MAX_TIME_RANGES: Final = 200  # 180 or-ed ranges cost a MERGE nothing to speak of (measured)
 SUMMARY: Final = "curation."  # prefix of the job's entries in a snapshot's summary
+# An hour's folder gets nothing more once the hour is over for so long: the function writes into the
+# hour that it has when it starts, for its 5 minutes at most, by a clock that may be a little off.
+HOUR_CLOSES_AFTER: Final = timedelta(minutes=15)
 
 SPARK_ERRORS: Final = (Py4JJavaError, PySparkException)
 # Parquet and Spark wrap whatever happens while they read, so the last cause of an error tells
@@ -134,6 +143,9 @@ class Settings:
     look_back_minutes: int
     max_objects_per_run: int
     late_after_seconds: int
+    ahead_after_seconds: int
+    maximum_reading_age_days: int
+    event_bus: str
     run_id: str
     now: datetime
 
@@ -153,14 +165,18 @@ class RawObject:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a run is about to commit: `rows`, which fall in these `hours` since 1970; None when
-    nothing is to be inserted."""
+    """What a run has read: `rows`, each with its fate; how many have which, and in which hours
+    since 1970 their event times fall."""
 
     objects: Sequence[RawObject]
-    rows_in: int = 0
-    dropped: int = 0
-    hours: Sequence[int] = ()
     rows: DataFrame | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    hours: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def of(self, fate: str) -> DataFrame | None:
+        """The rows of a fate; None if there are none."""
+        has_any = self.rows is not None and self.counts.get(fate)
+        return self.rows.where(sf.col(FATE) == fate).drop(FATE) if has_any else None  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)
@@ -200,8 +216,10 @@ class Job:
     spark: SparkSession
     zone: RawZone
     settings: Settings
+    events: Any = None  # a boto3 client, where an event bus is told
 
     readings = property(lambda job: job.table("readings"))
+    late = property(lambda job: job.table("late_readings"))
     ledger = property(lambda job: job.table("curation_ledger"))
     runs = property(lambda job: job.table("curation_runs"))
     registry = property(lambda job: job.table("device_registry"))
@@ -219,7 +237,8 @@ def main(arguments: Sequence[str]) -> None:
     # In any other zone the bounds of days shift, and a MERGE inserts again what it has (measured).
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     zone = RawZone(boto3.client("s3"), settings.raw_zone_bucket, settings.raw_prefix)
-    account = curate(Job(spark, zone, settings)).asDict()
+    events = boto3.client("events") if settings.event_bus else None
+    account = curate(Job(spark, zone, settings, events)).asDict()
     print(json.dumps({"account": account}, default=datetime.isoformat), flush=True)
 
 
@@ -233,6 +252,9 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--look_back_minutes", type=int, default=120)
     parser.add_argument("--max_objects_per_run", type=int, default=20_000)
     parser.add_argument("--late_after_seconds", type=int, default=3_600)
+    parser.add_argument("--ahead_after_seconds", type=int, default=3_600)
+    parser.add_argument("--maximum_reading_age_days", type=int, default=0, help="0 = no limit")
+    parser.add_argument("--event_bus", default="", help="told of runs that ended; empty = none")
     parser.add_argument("--run_id", help="never used before; made up if not given")
     parser.add_argument("--now", type=datetime.fromisoformat, default=datetime.now(UTC))
     given, _ = parser.parse_known_args(arguments)
@@ -247,15 +269,18 @@ def curate(job: Job) -> Row:
     """One run, step by step. Killed anywhere, the next run completes or repeats it."""
     begin = time.monotonic()
     create_tables(job)
-    last_key = settle_predecessors(job)
-    found = find_input(job, last_key)
+    settle_predecessors(job)
+    found, complete_through = find_input(job)
     batch = prepare_batch(job, read_footers(job, found))
-    summary = summary_of(job.settings, batch)
     write_plan(job, batch)
+    too_old = commit_late(job, batch)
+    summary = summary_of(job.settings, batch, too_old, complete_through)
     commit = commit_readings(job, batch, summary)
+    leave_late(job, batch.of("curated"))
     finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
     account = account_of(job, summary, commit, finished_at)
     write_account(job, account)
+    announce(job, account)
     return account
 
 
@@ -269,19 +294,30 @@ def create_tables(job: Job) -> None:
     create_table(job, job.runs, ACCOUNT_COLUMNS)
     create_table(job, job.ledger, LEDGER_COLUMNS)
     create_table(job, job.registry, REGISTRY_COLUMNS)
-    # One file per day and run, sorted as it is read; CREATE TABLE has no words for it.
-    if not job.spark.sql(f"SHOW TBLPROPERTIES {job.readings}").where("key = 'sort-order'").count():
-        job.spark.sql(
-            f"ALTER TABLE {job.readings} WRITE DISTRIBUTED BY PARTITION "
-            "LOCALLY ORDERED BY device_id, event_time"
-        )
+    if job.settings.maximum_reading_age_days:
+        present = job.spark.table(job.readings).dtypes
+        columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in present)
+        create_table(job, job.late, f"{columns}, reason string", by_day)
+    for table in tables_of_readings(job):
+        # One file per day and run, sorted as it is read; CREATE TABLE has no words for it.
+        if not job.spark.sql(f"SHOW TBLPROPERTIES {table}").where("key = 'sort-order'").count():
+            job.spark.sql(
+                f"ALTER TABLE {table} WRITE DISTRIBUTED BY PARTITION "
+                "LOCALLY ORDERED BY device_id, event_time"
+            )
+
+
+def tables_of_readings(job: Job) -> list[str]:
+    """`readings`, and `late_readings` if it was ever asked for."""
+    has_late = job.spark.catalog.tableExists(job.late)
+    return [job.readings, job.late] if has_late else [job.readings]
 
 
 def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> None:
     """Create a table, or add the columns that one which is there lacks."""
     # Athena can't read version 3. Each commit writes the metadata anew; every version would stay.
     properties = "'format-version'='2', 'write.metadata.delete-after-commit.enabled'='true'"
-    if table == job.readings:
+    if table in (job.readings, job.late):
         # Each snapshot tells the days it touched, which is what the summaries are made anew for.
         properties += ", 'write.summary.partition-limit'='1000'"
     if table == job.ledger:
@@ -293,9 +329,9 @@ def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> 
         f"{location_of(job, table)} TBLPROPERTIES ({properties})"
     )
     present = job.spark.table(table).columns
-    for field in st.DataType.fromDDL(columns):  # type: ignore[attr-defined]
-        if field.name not in present:
-            added = f"{quoted(field.name)} {field.dataType.simpleString()}"
+    for column in st.DataType.fromDDL(columns):  # type: ignore[attr-defined]
+        if column.name not in present:
+            added = f"{quoted(column.name)} {column.dataType.simpleString()}"
             logger.info("%s: ADD COLUMN %s", table, added)
             job.spark.sql(f"ALTER TABLE {table} ADD COLUMN {added}")
 
@@ -320,64 +356,74 @@ def append(job: Job, table: str, columns: str, rows: Sequence[Mapping[str, Any]]
 
 
 # ---- settle what a killed run left -------------------------------------------------------------
-def settle_predecessors(job: Job) -> str:
-    """Write the account of a run that was killed after its commit; take back the plan of one that
-    was killed before it. Returns the last key that the last run took, or nothing. The ledger's last
-    entries are found by the table's statistics: its history costs nothing."""
+def settle_predecessors(job: Job) -> None:
+    """Write the account of a run that was killed after its commit; take back what one left that was
+    killed before it. The ledger's last entries are found by the table's statistics: its history
+    costs nothing."""
     ledger, run_id = job.spark.table(job.ledger), job.settings.run_id
     recorded_at: int | None = ledger.agg(sf.unix_micros(sf.max("recorded_at"))).collect()[0][0]
     if recorded_at is None:
-        return ""
+        return
     last_run = datetime.fromtimestamp(recorded_at / 1e6, UTC)
     # Only the latest plan is looked at: one that is written behind it would never be settled.
     if job.settings.now < last_run:
         raise SystemExit(f"--now {job.settings.now} is before the ledger's last run, {last_run}")
-    # A folder of the future (a copied object, a wrong clock) must not move the watermark past what
-    # is still to come.
-    end = last_run + timedelta(hours=1)
-    is_past = sf.col("object_key") < hour_folder(job.settings.raw_prefix, end)
-    last_key = sf.max(sf.when(is_past, sf.col("object_key"))).alias("last_key")
     # Instants travel as numbers: the naive datetimes that Spark gives Python pass through the time
     # zone of the machine.
     last = sf.timestamp_micros(sf.lit(recorded_at))
-    plans = ledger.where(sf.col("recorded_at") == last).groupBy("run_id").agg(last_key)
-    last_keys = {plan.run_id: plan.last_key or "" for plan in plans.collect()}
-    if run_id in last_keys:
+    plans = ledger.where(sf.col("recorded_at") == last).select("run_id").distinct()
+    run_ids = {plan.run_id for plan in plans.collect()}
+    if run_id in run_ids:
         raise SystemExit(f"--run_id {run_id} was used before")
     runs = job.spark.table(job.runs).where(sf.col("started_at") == last).select("run_id")
-    for unsettled in last_keys.keys() - {row.run_id for row in runs.collect()}:
-        if commit := find_commit(job, unsettled):
+    for unsettled in run_ids - {row.run_id for row in runs.collect()}:
+        if commit := find_commit(job, job.readings, unsettled):
             logger.warning("run %s was killed after its commit: writing its account", unsettled)
+            leave_late(job, added_by(job, commit))
             committed_at = datetime.fromtimestamp(commit.committed_at / 1e6, UTC)
             write_account(job, account_of(job, commit.summary, commit, committed_at))
         else:
             logger.warning("run %s was killed before its commit: taking back its plan", unsettled)
-            # Safe to put in: parse_arguments lets no quote into a run id.
-            job.spark.sql(f"DELETE FROM {job.ledger} WHERE run_id = '{unsettled}'")  # noqa: S608
-            return settle_predecessors(job)
-    return max(last_keys.values())
+            # The plan goes last: it is what makes the next run look here. Safe to put in:
+            # parse_arguments lets no quote into a run id.
+            for table in (*tables_of_readings(job)[1:], job.ledger):
+                job.spark.sql(f"DELETE FROM {table} WHERE run_id = '{unsettled}'")  # noqa: S608
 
 
 # ---- find input --------------------------------------------------------------------------------
-def find_input(job: Job, last_key: str) -> list[RawObject]:
-    """The objects that no run has taken, oldest first. The listing begins at the watermark, the
-    newest hour that the last run took from, less the look-back: too early a start, as after a
-    replay of old objects, only lists more. Keys outside hour folders are no input."""
-    settings = job.settings
-    start_after = prefix = settings.raw_prefix
-    if watermark := hour_of(prefix, last_key):
-        look_back = timedelta(minutes=settings.look_back_minutes)
-        start_after = hour_folder(prefix, watermark - look_back)
+def find_input(job: Job) -> tuple[list[RawObject], datetime]:
+    """The objects that no run has taken, oldest first, and the hour up to which everything is taken
+    once these are. The listing begins where the runs before were complete, less the look-back.
+    Keys outside hour folders are no input."""
+    settings, prefix, start_after = job.settings, job.settings.raw_prefix, job.settings.raw_prefix
+    if before := completed_before(job):
+        if settings.now < before:
+            raise SystemExit(f"--now {settings.now} is before what earlier runs took, {before}")
+        start_after = hour_folder(prefix, before - timedelta(minutes=settings.look_back_minutes))
     taken = job.spark.table(job.ledger).where(sf.col("object_key") > start_after)
     taken_keys = {row.object_key for row in taken.select("object_key").collect()}
     found = (
         raw
         for raw in job.zone.list_after(start_after)
-        if raw.key not in taken_keys and not raw.key.endswith("/") and hour_of(prefix, raw.key)
+        if raw.key not in taken_keys and is_input(prefix, raw)
     )
     objects = list(itertools.islice(found, settings.max_objects_per_run))
     logger.info("run %s: %d objects after %s", settings.run_id, len(objects), start_after)
-    return objects
+    last_closed = settings.now - HOUR_CLOSES_AFTER
+    complete = [last_closed.replace(minute=0, second=0, microsecond=0)]
+    complete += [hour for left in itertools.islice(found, 1) if (hour := hour_of(prefix, left.key))]
+    return objects, max(min(complete), before or min(complete))  # a copied object takes none back
+
+
+def completed_before(job: Job) -> datetime | None:
+    """The hour up to which earlier runs have taken everything."""
+    through = sf.unix_micros(sf.max("complete_through"))
+    micros: int | None = job.spark.table(job.runs).agg(through).collect()[0][0]
+    return None if micros is None else datetime.fromtimestamp(micros / 1e6, UTC)
+
+
+def is_input(prefix: str, raw: RawObject) -> bool:
+    return not raw.key.endswith("/") and hour_of(prefix, raw.key) is not None
 
 
 def hour_folder(prefix: str, hour: datetime) -> str:
@@ -403,7 +449,8 @@ def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
     rows = read_rows(job, readable)
     rows = clean(rows)
     rows = deduplicate(rows)
-    rows = enrich(rows, job.spark.table(job.registry), job.settings).persist()
+    rows = enrich(rows, job.spark.table(job.registry), job.settings)
+    rows = set_apart(rows, job.settings).persist()
     try:
         return tally(rows, objects)
     except SPARK_ERRORS:
@@ -507,13 +554,15 @@ def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
 def adjust_readings(job: Job, schemas: Iterable[Kinds]) -> Kinds:
     """Give `readings` the columns and the wider types that raw has got; returns all its columns
     that come from raw. Done twice, it changes nothing."""
-    present = dict(job.spark.table(job.readings).dtypes)
-    wanted = wanted_columns(present, schemas)
-    for name, kind in wanted.items():
-        if kind != present.get(name):
-            change = "ALTER COLUMN {} TYPE {}" if name in present else "ADD COLUMN {} {}"
-            logger.info("readings: %s", change.format(name, kind))
-            job.spark.sql(f"ALTER TABLE {job.readings} {change.format(quoted(name), kind)}")
+    wanted = wanted_columns(dict(job.spark.table(job.readings).dtypes), schemas)
+    for table in tables_of_readings(job):
+        present = dict(job.spark.table(table).dtypes)
+        for name, kind in wanted.items():
+            if kind != present.get(name):
+                change = "ALTER COLUMN {} TYPE {}" if name in present else "ADD COLUMN {} {}"
+                change = change.format(quoted(name), kind)
+                logger.info("%s: %s", table, change)
+                job.spark.sql(f"ALTER TABLE {table} {change}")
     return wanted
 
 
@@ -536,9 +585,9 @@ def wanted_columns(present: Kinds, schemas: Iterable[Kinds]) -> Kinds:
 
 
 def fitted_columns(raw: Kinds, columns: Kinds) -> list[Column]:
-    """The raw columns as those of `readings`. A value that does not fit its column is null and
-    named in `quality_flags`, as the consumer does it; the payload has it."""
-    result, misfits = {}, []
+    """The raw columns as those of `readings`. A value that does not fit its column is null there
+    and named in `quality_flags`, as the consumer does it; `recovered_values` keeps it as text."""
+    result, misfits, recovered = {}, [], []
     for name, kind in columns.items():
         result[name] = sf.lit(None).cast(kind)
         if name in raw:
@@ -547,10 +596,22 @@ def fitted_columns(raw: Kinds, columns: Kinds) -> list[Column]:
             if raw[name] != kind:
                 is_lost = value.isNotNull() & result[name].isNull()
                 misfits.append(sf.when(is_lost, f"{name}_wrong_type"))
+                pair = sf.struct(sf.lit(name).alias("key"), as_text(value, raw[name]))
+                recovered.append(sf.when(is_lost, pair))
+    result["recovered_values"] = sf.lit(None).cast("map<string,string>")
     if misfits:
         flags = sf.coalesce("quality_flags", sf.array().cast("array<string>"))
         result["quality_flags"] = sf.array_union(flags, sf.array_compact(sf.array(*misfits)))
+        pairs = sf.array_compact(sf.array(*recovered))
+        result["recovered_values"] = sf.when(sf.size(pairs) > 0, sf.map_from_entries(pairs))
     return [value.alias(name) for name, value in result.items()]
+
+
+def as_text(value: Column, kind: str) -> Column:
+    """A value as text: JSON if it has parts, base64 if it is bytes."""
+    if "<" in kind:
+        return sf.to_json(value)
+    return sf.base64(value) if kind == "binary" else value.cast("string")
 
 
 def fitted(value: Column, kind: str, wanted: str) -> Column:
@@ -615,6 +676,7 @@ def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFram
             "event_date": sf.to_date("event_time"),
             "ingest_delay_seconds": delay,
             "is_late": delay > settings.late_after_seconds,
+            "is_ahead": delay < -settings.ahead_after_seconds,
             "run_id": sf.lit(settings.run_id),
         }
     )
@@ -641,22 +703,38 @@ def validity_of(registry: DataFrame) -> DataFrame:
     )
 
 
+def set_apart(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Mark readings that had at their arrival more than the greatest age, if there is one. That the
+    row alone decides, never the time of the run: whenever it is read, it is decided alike."""
+    if not settings.maximum_reading_age_days:
+        return rows
+    limit = timedelta(days=settings.maximum_reading_age_days).total_seconds()
+    is_too_old = (sf.col(FATE) == "curated") & (sf.col("ingest_delay_seconds") > limit)
+    return rows.withColumn(FATE, sf.when(is_too_old, "too_old").otherwise(sf.col(FATE)))
+
+
 def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
     """Read the rows, once, into Spark's storage, and count them by their fate."""
-    hour = sf.floor(sf.unix_micros("event_time") / sf.lit(3_600_000_000)).alias("hour")
-    counts = rows.groupBy(FATE, hour).agg(sf.count("*").alias("rows")).collect()
-    rows_in = sum(row.rows for row in counts)
+    by_hour = rows.groupBy(FATE, hour_since_1970().alias("hour")).agg(sf.count("*").alias("rows"))
+    counts: dict[str, int] = {}
+    hours: dict[str, list[int]] = {}
+    for row in by_hour.orderBy("hour").collect():
+        counts[row[FATE]] = counts.get(row[FATE], 0) + row.rows
+        hours.setdefault(row[FATE], []).append(row.hour)
     expected = sum(raw.rows or 0 for raw in objects if not raw.problem)
-    if rows_in != expected:
+    if (rows_in := sum(counts.values())) != expected:
         raise RuntimeError(f"{rows_in} rows were read from objects that hold {expected}")
-    dropped = sum(row.rows for row in counts if row[FATE] == "dropped")
-    hours = sorted(row.hour for row in counts if row[FATE] == "curated")
-    new = rows.where(sf.col(FATE) == "curated") if hours else None
-    return Batch(objects, rows_in, dropped, hours, new)
+    return Batch(objects, rows, counts, hours)
+
+
+def hour_since_1970() -> Column:
+    return sf.floor(sf.unix_micros("event_time") / sf.lit(3_600_000_000))
 
 
 # ---- commit ------------------------------------------------------------------------------------
-def summary_of(settings: Settings, batch: Batch) -> dict[str, str]:
+def summary_of(
+    settings: Settings, batch: Batch, too_old: int, complete_through: datetime
+) -> dict[str, str]:
     """What a run says of itself in its snapshot, and its account is made from."""
     told = {
         "run_id": settings.run_id,
@@ -664,16 +742,26 @@ def summary_of(settings: Settings, batch: Batch) -> dict[str, str]:
         "input_digest": digest_of(raw.key for raw in batch.objects if not raw.problem),
         "objects": len(batch.objects),
         "objects_set_aside": sum(raw.problem is not None for raw in batch.objects),
-        "rows_in": batch.rows_in,
-        "dropped": batch.dropped,
+        "rows_in": sum(batch.counts.values()),
+        "dropped": batch.counts.get("dropped", 0),
+        "too_old": too_old,
+        "complete_through": complete_through.isoformat(),
     }
     return {SUMMARY + name: str(value) for name, value in told.items()}
 
 
 def write_plan(job: Job, batch: Batch) -> None:
-    """Record the input in the ledger, in one commit, before the readings are committed. If the run
-    is killed after that the ledger is complete; if before, the next run takes the entries back."""
-    entries = [
+    """Record the input in the ledger, in one commit, before any reading is committed. If the run is
+    killed after that the ledger is complete; if before, the next run takes the entries back."""
+    for raw in batch.objects:
+        if raw.problem:
+            logger.error("set aside %s: %s", raw.key, raw.problem)
+    if batch.objects:
+        append(job, job.ledger, LEDGER_COLUMNS, ledger_entries(job.settings, batch.objects))
+
+
+def ledger_entries(settings: Settings, objects: Sequence[RawObject]) -> list[dict[str, Any]]:
+    return [
         {
             "object_key": raw.key,
             "size": raw.size,
@@ -681,41 +769,93 @@ def write_plan(job: Job, batch: Batch) -> None:
             "status": "set_aside" if raw.problem else "curated",
             "rows": raw.rows,
             "detail": raw.problem,
-            "run_id": job.settings.run_id,
-            "recorded_at": job.settings.now,
+            "run_id": settings.run_id,
+            "recorded_at": settings.now,
         }
-        for raw in batch.objects
+        for raw in objects
     ]
-    for raw in batch.objects:
-        if raw.problem:
-            logger.error("set aside %s: %s", raw.key, raw.problem)
-    if entries:
-        append(job, job.ledger, LEDGER_COLUMNS, entries)
+
+
+def commit_late(job: Job, batch: Batch) -> int:
+    """Put the readings that came too late into `late_readings`, unless they are there or, since a
+    copy came in time, in `readings`; tells how many. They go before the run's commit, whose summary
+    tells them: a run that is killed in between takes them back with its plan."""
+    rows = batch.of("too_old")
+    if rows is None:
+        return 0
+    hours = batch.hours["too_old"]
+    there = job.spark.table(job.readings).alias("t").where(time_ranges(hours)).select("event_id")
+    reason = f"older_than_{job.settings.maximum_reading_age_days}_days"
+    rows = rows.join(there, "event_id", "left_anti").withColumn("reason", sf.lit(reason))
+    commit = insert(job, job.late, rows, hours, {f"{SUMMARY}run_id": job.settings.run_id})
+    return rows_added(commit)
 
 
 def commit_readings(job: Job, batch: Batch, summary: Mapping[str, str]) -> Row | None:
     """Insert the readings that are not there yet, in one snapshot that carries the run's summary;
-    gives that snapshot. The ranges of `t.event_time` are literals since only these keep Iceberg
-    from reading every day it has; equality of the event times does not (measured over a year: 1.9
-    against 22 s)."""
-    if batch.rows is None:
-        return None
-    batch.rows.createOrReplaceTempView("new_readings")
-    for name, value in summary.items():  # this session's later commits carry it too: no harm
-        job.spark.conf.set(f"spark.sql.iceberg.snapshot-property.{name}", value)
-    try:
+    gives that snapshot."""
+    rows = batch.of("curated")
+    return (
+        None if rows is None else insert(job, job.readings, rows, batch.hours["curated"], summary)
+    )
+
+
+def leave_late(job: Job, curated: DataFrame | None) -> None:
+    """Take out of `late_readings` what is in `readings`: a copy that came in time counts, and so
+    does a promotion."""
+    if curated is None or job.late not in tables_of_readings(job):
+        return
+    hours = curated.select(hour_since_1970().alias("hour")).distinct().orderBy("hour").collect()
+    if not hours:
+        return
+    within = time_ranges([row.hour for row in hours])
+    curated.select("event_id").createOrReplaceTempView("curated_ids")
+    late = job.spark.table(job.late).alias("t").where(within)
+    if not late.join(curated, "event_id", "left_semi").isEmpty():
+        ids = "SELECT event_id FROM curated_ids"
         job.spark.sql(
-            f"MERGE INTO {job.readings} t USING new_readings s "
-            f"ON t.event_id = s.event_id AND ({time_ranges(batch.hours)}) "
-            "WHEN NOT MATCHED THEN INSERT *"
+            f"DELETE FROM {job.late} t WHERE ({within}) AND t.event_id IN ({ids})"  # noqa: S608
         )
-    except SPARK_ERRORS:
-        # The answer may be lost and the commit there: only the table knows. Nothing is cleaned up.
-        job.spark.catalog.refreshTable(job.readings)
-        if find_commit(job, job.settings.run_id) is None:
-            raise
-        logger.warning("run %s: the commit was told as failed, but is there", job.settings.run_id)
-    return find_commit(job, job.settings.run_id)
+
+
+def insert(
+    job: Job, table: str, rows: DataFrame, hours: Sequence[int], summary: Mapping[str, str]
+) -> Row:
+    """Insert the rows whose event ids the table does not have, in one snapshot; gives that. The
+    ranges of `t.event_time` are literals since only these keep Iceberg from reading every day it
+    has; equality of the event times does not (measured over a year: 1.9 against 22 s)."""
+    rows.createOrReplaceTempView("new_rows")
+    with snapshot_summary(job, summary):
+        try:
+            job.spark.sql(
+                f"MERGE INTO {table} t USING new_rows s "
+                f"ON t.event_id = s.event_id AND ({time_ranges(hours)}) "
+                "WHEN NOT MATCHED THEN INSERT *"
+            )
+        except SPARK_ERRORS:
+            # The answer may be lost and the commit there: only the table knows. Nothing is cleaned
+            # up.
+            job.spark.catalog.refreshTable(table)
+            if find_commit(job, table, job.settings.run_id) is None:
+                raise
+            logger.warning("%s: the commit was told as failed, but is there", table)
+    commit = find_commit(job, table, job.settings.run_id)
+    if commit is None:
+        raise RuntimeError(f"{table} has no snapshot of run {job.settings.run_id}")
+    return commit
+
+
+@contextmanager
+def snapshot_summary(job: Job, summary: Mapping[str, str]) -> Iterator[None]:
+    """What is committed inside carries these entries: a MERGE takes them from the session alone."""
+    names = {f"spark.sql.iceberg.snapshot-property.{name}": text for name, text in summary.items()}
+    for name, text in names.items():
+        job.spark.conf.set(name, text)
+    try:
+        yield
+    finally:
+        for name in names:
+            job.spark.conf.unset(name)
 
 
 def digest_of(keys: Iterable[str]) -> str:
@@ -739,10 +879,10 @@ def time_ranges(hours: Sequence[int]) -> str:
 
 
 # ---- account -----------------------------------------------------------------------------------
-def find_commit(job: Job, run_id: str) -> Row | None:
-    """The snapshot of `readings` that a run committed, unless it was rolled back."""
-    snapshots = job.spark.table(f"{job.readings}.snapshots")
-    history = job.spark.table(f"{job.readings}.history").where("is_current_ancestor")
+def find_commit(job: Job, table: str, run_id: str) -> Row | None:
+    """The snapshot of a table that a run committed, unless it was rolled back."""
+    snapshots = job.spark.table(f"{table}.snapshots")
+    history = job.spark.table(f"{table}.history").where("is_current_ancestor")
     return (
         snapshots.join(sf.broadcast(history.select("snapshot_id")), "snapshot_id")
         .where(sf.col("summary")[f"{SUMMARY}run_id"] == run_id)
@@ -751,38 +891,78 @@ def find_commit(job: Job, run_id: str) -> Row | None:
     )
 
 
+def rows_added(commit: Row) -> int:
+    return int(commit.summary.get("added-records", 0))
+
+
+def added_by(job: Job, commit: Row) -> DataFrame:
+    """The rows that a snapshot of `readings` added."""
+    span = {"start-snapshot-id": commit.parent_id, "end-snapshot-id": commit.snapshot_id}
+    if commit.parent_id is None:
+        span = {"versionAsOf": commit.snapshot_id}
+    return job.spark.read.options(**span).table(job.readings)
+
+
+def marks_of(rows: DataFrame | None) -> dict[str, Any]:
+    """How many rows bear which mark, and which columns had values to be recovered."""
+    if rows is None:
+        return {"late": 0, "ahead": 0, "recovered": 0, "recovered_fields": ""}
+    names = sf.flatten(sf.collect_set(sf.map_keys("recovered_values")))
+    marks: Row = rows.agg(
+        sf.count_if("is_late").alias("late"),
+        sf.count_if("is_ahead").alias("ahead"),
+        sf.count("recovered_values").alias("recovered"),
+        sf.array_join(sf.array_sort(sf.array_distinct(names)), ", ").alias("recovered_fields"),
+    ).collect()[0]
+    return marks.asDict()
+
+
 def account_of(
     job: Job, summary: Mapping[str, str], commit: Row | None, finished_at: datetime
 ) -> Row:
     """What a run did, by its summary and its snapshot, if there was anything to commit."""
     told = {name.removeprefix(SUMMARY): value for name, value in summary.items()}
-    figures = {
-        key: int(told[key]) for key in ("objects", "objects_set_aside", "rows_in", "dropped")
-    }
+    counted = ("objects", "objects_set_aside", "rows_in", "dropped", "too_old")
+    figures = {name: int(told[name]) for name in counted}
     started_at = datetime.fromisoformat(told["started_at"])
-    curated = late = 0
-    if commit:
-        curated = int(commit.summary.get("added-records", 0))
-        span = {"start-snapshot-id": commit.parent_id, "end-snapshot-id": commit.snapshot_id}
-        if commit.parent_id is None:
-            span = {"versionAsOf": commit.snapshot_id}
-        added = job.spark.read.options(**span).table(job.readings)  # what this snapshot added
-        late = added.where("is_late").count()
+    curated = rows_added(commit) if commit else 0
     return Row(
         run_id=told["run_id"],
         started_at=started_at,
         finished_at=finished_at,
         seconds=(finished_at - started_at).total_seconds(),
         curated=curated,
-        duplicates=figures["rows_in"] - figures["dropped"] - curated,
-        late=late,
+        duplicates=figures["rows_in"] - figures["dropped"] - figures["too_old"] - curated,
         snapshot_id=commit.snapshot_id if commit else None,
+        complete_through=datetime.fromisoformat(told["complete_through"]),
+        kind="schedule",
         **figures,
+        **marks_of(added_by(job, commit) if commit else None),
     )
 
 
 def write_account(job: Job, account: Row) -> None:
     append(job, job.runs, ACCOUNT_COLUMNS, [account.asDict()])
+
+
+def announce(job: Job, account: Row) -> None:
+    """Tell the event bus that a run has ended. The account is written: an event that can't be sent
+    fails no run."""
+    if not job.events:
+        return
+    detail = {"database": job.settings.database, **account.asDict()}
+    event = {
+        "EventBusName": job.settings.event_bus,
+        "Source": "telemetry-lake",
+        "DetailType": "Curation finished",
+        "Detail": json.dumps(detail, default=datetime.isoformat),
+    }
+    try:
+        refused = job.events.put_events(Entries=[event])["Entries"][0]
+    except (BotoCoreError, ClientError) as error:
+        refused = {"ErrorMessage": str(error)}
+    if "ErrorMessage" in refused:
+        logger.warning("the event was not sent: %s", refused["ErrorMessage"])
 
 
 if __name__ == "__main__":

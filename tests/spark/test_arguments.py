@@ -1,9 +1,13 @@
 """The entry point and its arguments."""
 
 import json
+import logging
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from pyspark.sql import SparkSession
 
 import curate_telemetry as job
@@ -69,3 +73,41 @@ def test_tables_lie_in_the_warehouse(
     finally:
         for name in conf:
             spark.conf.unset(f"spark.sql.catalog.elsewhere.{name}")
+
+
+class FakeEvents:
+    """EventBridge: keeps what it is sent, or answers as it is told."""
+
+    def __init__(self, answer: dict[str, Any] | Exception | None = None) -> None:
+        self.answer = answer
+        self.sent: list[dict[str, Any]] = []
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.sent += Entries
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer or {"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}
+
+
+def test_the_event_bus_is_told_of_a_run_once_its_account_is_written(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    lake.put(raw_row("a", temperature=1.0))
+    events = FakeEvents()
+    account = job.curate(replace(lake.job("--event_bus", "default"), events=events))
+    (event,) = events.sent
+    assert (event["EventBusName"], event["Source"]) == ("default", "telemetry-lake")
+    assert event["DetailType"] == "Curation finished"
+    detail = json.loads(event["Detail"])
+    assert detail["complete_through"] == "2026-11-24T11:00:00+00:00"
+    assert (detail["curated"], detail["run_id"]) == (1, account.run_id)
+    assert detail["database"] == lake.database
+    # An event that can't be sent fails no run.
+    throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "PutEvents")
+    refused = {"FailedEntryCount": 1, "Entries": [{"ErrorCode": "x", "ErrorMessage": "too much"}]}
+    with caplog.at_level(logging.WARNING):
+        for answer in (throttled, refused):
+            job.curate(replace(lake.job("--event_bus", "default"), events=FakeEvents(answer)))
+    assert "ThrottlingException" in caplog.text
+    assert "too much" in caplog.text
+    assert len(lake.accounts()) == 3

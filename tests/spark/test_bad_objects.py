@@ -64,7 +64,7 @@ def test_an_object_that_vanishes_is_set_aside(lake: Lake, monkeypatch: pytest.Mo
     gone = lake.put(raw_row("b", temperature=20.0))
     find_input = job.find_input
 
-    def find_and_delete(*arguments: Any) -> list[job.RawObject]:
+    def find_and_delete(*arguments: Any) -> Any:
         found = find_input(*arguments)
         (lake.folder / gone).unlink()
         return found

@@ -1,7 +1,11 @@
 """Raw columns come and widen, and curated columns follow them."""
 
+from pathlib import Path
+
+import duckdb
 import pyarrow as pa
 import pytest
+from pyiceberg.table import StaticTable
 from pyspark.sql import SparkSession
 from pyspark.sql import types as st
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -56,17 +60,79 @@ def test_types_widen_within_a_batch_and_from_run_to_run(lake: Lake) -> None:
     put("j", pa.bool_(), True)
     account = lake.run()
     assert (account.curated, account.objects_set_aside) == (6, 0)
-    assert lake.readings("device_id", "level", "quality_flags") == [
-        ("a", 1, []),
-        ("b", 2, []),
-        ("c", 2**40, []),
-        ("d", 4, []),
-        ("e", 5, []),
-        ("f", None, ["level_wrong_type"]),
-        ("g", 6, []),
-        ("h", None, ["level_wrong_type"]),
-        ("i", None, ["level_wrong_type"]),
-        ("j", None, ["level_wrong_type"]),
+    assert lake.readings("device_id", "level", "quality_flags", "recovered_values") == [
+        ("a", 1, [], None),
+        ("b", 2, [], None),
+        ("c", 2**40, [], None),
+        ("d", 4, [], None),
+        ("e", 5, [], None),
+        ("f", None, ["level_wrong_type"], {"level": "5.5"}),
+        ("g", 6, [], None),
+        ("h", None, ["level_wrong_type"], {"level": "six"}),
+        ("i", None, ["level_wrong_type"], {"level": "2026-11-24 12:00:00"}),
+        ("j", None, ["level_wrong_type"], {"level": "true"}),
+    ]
+    assert (account.recovered, account.recovered_fields) == (4, "level")
+
+
+def test_a_value_whose_type_became_another_is_kept_as_text(lake: Lake) -> None:
+    """Alone it keeps its row from being dropped: it is a value."""
+    changed = with_column("light", pa.binary(), with_column("temperature", pa.string()))
+    changed = with_column("humidity", pa.struct([("dry", pa.bool_())]), changed)
+    changed = with_column("measurements", pa.list_(pa.string()), changed)
+    odd = {"temperature": "warm", "light": b"\xff", "humidity": {"dry": True}}
+    lake.put(raw_row("a", temperature=1.0))
+    lake.put(
+        raw_row("b") | odd | {"measurements": ["x"]},
+        raw_row("c") | {"temperature": "2.5"},
+        raw_row("d") | {"temperature": "cold"},
+        schema=changed,
+    )
+    account = lake.run()
+    assert (account.curated, account.recovered) == (4, 2)
+    assert account.recovered_fields == "humidity, light, measurements, temperature"
+    whole = {
+        "temperature": "warm",
+        "light": "/w==",
+        "humidity": '{"dry":true}',
+        "measurements": '["x"]',
+    }
+    assert lake.readings("device_id", "temperature", "recovered_values") == [
+        ("a", 1.0, None),
+        ("b", None, whole),
+        ("c", 2.5, None),
+        ("d", None, {"temperature": "cold"}),
+    ]
+    assert dict(lake.table("readings").dtypes)["temperature"] == "double"
+
+
+def test_what_changes_in_raw_breaks_no_reader(lake: Lake, warehouse: Path) -> None:
+    """A new field, a wider type, an unknown key and an incompatible change: a reader that stays on
+    the older snapshot, and another engine that reads the newest one, go on."""
+
+    def arrow(snapshot_id: int | None = None) -> pa.Table:
+        folder = warehouse / lake.database / "readings"
+        version = (folder / "metadata" / "version-hint.text").read_text()
+        table = StaticTable.from_metadata(f"{folder}/metadata/v{version}.metadata.json")
+        return table.scan(snapshot_id=snapshot_id).to_arrow()
+
+    lake.put(raw_row("a", temperature=1.0, level=1), schema=with_column("level", pa.int32()))
+    older = lake.run()
+    before = arrow()
+    changed = with_column("noise", pa.float64(), with_column("level", pa.int64()))
+    changed = with_column("speed", pa.string(), changed)
+    lake.put(
+        raw_row("b", temperature=2.0, level=2**40, noise=0.5, attributes={"new": "key"})
+        | {"speed": "fast"},
+        schema=changed,
+    )
+    lake.run()
+    assert arrow(older.snapshot_id).select(before.column_names).equals(before)
+    newest = duckdb.from_arrow(arrow())
+    columns = "device_id, level, noise, speed, attributes['new'], recovered_values['speed']"
+    assert newest.project(columns).order("device_id").fetchall() == [
+        ("a", 1, None, None, None, None),
+        ("b", 2**40, 0.5, None, "key", "fast"),
     ]
 
 

@@ -54,31 +54,66 @@ def test_raw_objects_are_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) 
     assert lake.run().curated == 2
 
 
-def test_the_listing_begins_at_the_watermark_less_the_look_back(lake: Lake) -> None:
+def test_the_listing_begins_where_all_was_taken_less_the_look_back(lake: Lake) -> None:
     lake.put(raw_row("a", temperature=1.0), hour=NOON - timedelta(days=30))
     lake.put(raw_row("b", temperature=1.0), hour=NOON)
     # A copied object, far ahead: it is taken, but the listing never begins there.
     lake.put(raw_row("c", temperature=1.0), hour=NOON + timedelta(days=365))
     assert lake.run("--look_back_minutes", "90").curated == 3
     straggler = lake.put(raw_row("d", temperature=1.0), hour=NOON - timedelta(hours=1))
-    too_late = lake.put(raw_row("e", temperature=1.0), hour=NOON - timedelta(hours=3))
+    too_late = lake.put(raw_row("e", temperature=1.0), hour=NOON - timedelta(hours=4))
     assert lake.run("--look_back_minutes", "90").curated == 1
     assert lake.zone.listed_after == [
         RAW_PREFIX,
-        f"{RAW_PREFIX}ingest_date=2026-11-24/ingest_hour=10",
+        f"{RAW_PREFIX}ingest_date=2026-11-24/ingest_hour=09",  # 11 less the 90 minutes
     ]
     assert straggler in lake.ledger()
     assert too_late not in lake.ledger()  # a replay's
 
 
 def test_a_capped_run_takes_the_oldest_and_the_next_ones_the_rest(lake: Lake) -> None:
+    hours = [NOON + timedelta(hours=n) for n in range(4)]
     keys = [
-        lake.put(raw_row(str(hours), temperature=1.0), hour=NOON + timedelta(hours=hours))
-        for hours in range(5)
+        lake.put(raw_row(f"{hour} {n}", temperature=1.0), hour=hour)
+        for hour in hours
+        for n in range(2)
     ]
-    for taken in (2, 4, 5):
-        lake.run("--max_objects_per_run", "2")
+    lake.now = NOON + timedelta(hours=5, minutes=14)
+    # Complete up to the hour of the first object that is left, in the end to the last closed hour:
+    # that of 16:00 is over since 15 minutes when the last run begins, at 17:18.
+    for taken, complete in ((3, hours[1]), (6, hours[3]), (8, NOON + timedelta(hours=5))):
+        account = lake.run("--max_objects_per_run", "3")
         assert sorted(lake.ledger()) == keys[:taken]
+        assert account.complete_through == complete
+
+
+def test_an_hour_is_complete_when_nothing_more_can_be_written_to_it(lake: Lake) -> None:
+    lake.now = NOON + timedelta(minutes=13)
+    assert lake.run().complete_through == NOON - timedelta(hours=1)  # at 12:14
+    assert lake.run().complete_through == NOON  # at 12:15
+    # What was copied into an old hour takes nothing back, not even when it is left.
+    for hours in range(2):
+        lake.put(raw_row(str(hours), temperature=1.0), hour=NOON - timedelta(hours=2 + hours))
+    assert lake.run("--max_objects_per_run", "1").complete_through == NOON
+    assert lake.accounts()[-1]["complete_through"].astimezone(UTC) == NOON
+    lake.now = NOON - timedelta(hours=1)
+    with pytest.raises(SystemExit, match="before"):
+        lake.run()
+
+
+def test_a_run_that_was_killed_leaves_the_hour_that_it_had_completed(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.put(raw_row("a", temperature=1.0))
+    lake.now = NOON + timedelta(minutes=30)
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "write_account", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lake.run()
+    lake.now = NOON + timedelta(hours=3)
+    lake.run()
+    through = [account["complete_through"].astimezone(UTC) for account in lake.accounts()]
+    assert through == [NOON, NOON + timedelta(hours=2)]
 
 
 @pytest.mark.parametrize(

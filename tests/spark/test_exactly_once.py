@@ -16,18 +16,23 @@ class Killed(BaseException):
     """Ends a run as a kill does: nothing catches it."""
 
 
-def assert_adds_up(lake: Lake, distinct_readings: int) -> None:
+def assert_adds_up(lake: Lake, distinct_readings: int, too_old: int = 0) -> None:
     """One row per reading, every object in the ledger once, and accounts that add up to both."""
     event_ids = [event_id for (event_id,) in lake.readings("event_id")]
     assert len(event_ids) == len(set(event_ids)) == distinct_readings
     accounts = lake.accounts()
     assert len({account["run_id"] for account in accounts}) == len(accounts)
+    parts = ("curated", "duplicates", "dropped", "too_old")
     total = {
-        name: sum(account[name] for account in accounts)
-        for name in ("objects", "rows_in", "curated", "duplicates", "dropped")
+        name: sum(account[name] for account in accounts) for name in ("objects", "rows_in", *parts)
     }
-    assert total["rows_in"] == total["curated"] + total["duplicates"] + total["dropped"]
+    assert total["rows_in"] == sum(total[name] for name in parts)
     assert total["curated"] == distinct_readings
+    assert total["too_old"] == too_old
+    if too_old:
+        late_ids = [row.event_id for row in lake.table("late_readings").collect()]
+        assert len(late_ids) == len(set(late_ids)) == too_old
+        assert not set(late_ids) & set(event_ids)
     assert total["objects"] == len(lake.ledger()) == len(list(lake.folder.rglob("*.parquet")))
 
 
@@ -74,31 +79,48 @@ def after(step: Callable[..., Any]) -> Callable[..., Any]:
     return killed
 
 
-@pytest.mark.parametrize(
-    ("step", "kill"),
-    [
-        ("create_table", after),
-        ("write_plan", before),
-        ("commit_readings", before),
-        ("commit_readings", after),
-        ("write_account", after),
-    ],
-)
+STEPS: list[tuple[str, Replace]] = [
+    ("create_table", after),
+    ("write_plan", before),
+    ("commit_late", before),
+    ("commit_late", after),
+    ("commit_readings", after),
+    ("leave_late", after),
+    ("write_account", after),
+]
+LIMIT = ("--maximum_reading_age_days", "30")
+
+
+@pytest.mark.parametrize(("step", "kill"), STEPS)
 def test_a_killed_run_and_the_next_leave_what_one_run_leaves(
     lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str, kill: Replace
 ) -> None:
-    lake.put(raw_row("a", temperature=20.0), raw_row("b", temperature=1.0), raw_row("d"))
-    lake.put(raw_row("a", temperature=20.0))
+    too_old = raw_row("e", NOON - timedelta(days=31), NOON, temperature=9.0)
+    lake.put(raw_row("a", temperature=20.0), raw_row("b", temperature=1.0), raw_row("d"), too_old)
+    lake.put(raw_row("a", temperature=20.0), too_old)
     lake.put_bytes(b"no Parquet at all")
     with monkeypatch.context() as patch:
         patch.setattr(job, step, kill(getattr(job, step)))
         with pytest.raises(Killed):
-            lake.run()
+            lake.run(*LIMIT)
     # Meanwhile the consumer goes on, in the same hour.
-    lake.put(raw_row("b", temperature=1.0), raw_row("c", temperature=2.0))
-    lake.run()
-    assert_adds_up(lake, 3)
+    lake.put(raw_row("b", temperature=1.0), raw_row("c", temperature=2.0), too_old)
+    lake.run(*LIMIT)
+    assert_adds_up(lake, 3, too_old=1)
     assert sum(account["objects_set_aside"] for account in lake.accounts()) == 1
+
+
+@pytest.mark.parametrize(("step", "kill"), [("commit_late", after), ("write_account", before)])
+def test_a_killed_run_of_readings_that_came_too_late_alone_is_repeated(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str, kill: Replace
+) -> None:
+    lake.put(raw_row("e", NOON - timedelta(days=31), NOON, temperature=9.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(job, step, kill(getattr(job, step)))
+        with pytest.raises(Killed):
+            lake.run(*LIMIT)
+    lake.run(*LIMIT)
+    assert_adds_up(lake, 0, too_old=1)
 
 
 def test_a_run_killed_while_it_settles_another_is_settled_too(
@@ -139,9 +161,12 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(
 ) -> None:
     sql = SparkSession.sql
 
+    lost = []
+
     def lose_answer(spark: SparkSession, statement: str, *rest: Any) -> Any:
         result = sql(spark, statement, *rest)
         if statement.startswith("MERGE"):
+            lost.append(statement.split()[2])
             raise PySparkException("CommitStateUnknownException")
         return result
 
@@ -150,16 +175,18 @@ def test_a_commit_whose_answer_was_lost_is_looked_up(
             raise PySparkException("CommitFailedException")
         return sql(spark, statement, *rest)
 
-    lake.put(raw_row("a", temperature=20.0))
+    too_old = raw_row("e", NOON - timedelta(days=31), NOON, temperature=9.0)
+    lake.put(raw_row("a", temperature=20.0), too_old)
     monkeypatch.setattr(SparkSession, "sql", lose_answer)
-    assert lake.run().curated == 1
+    assert lake.run(*LIMIT).curated == 1
+    assert len(lost) == 2
     lake.put(raw_row("b", temperature=20.0))
     monkeypatch.setattr(SparkSession, "sql", fail)
     with pytest.raises(PySparkException, match="CommitFailedException"):
         lake.run()
     monkeypatch.undo()
     assert lake.run().curated == 1
-    assert_adds_up(lake, 2)
+    assert_adds_up(lake, 2, too_old=1)
 
 
 def test_the_snapshot_names_its_run_and_input(lake: Lake) -> None:
