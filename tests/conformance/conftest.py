@@ -51,8 +51,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = metafunc.config.getoption("--kinesis", None)
     rule = rule_of(metafunc.definition)
     is_own = rule is not None and rule.name == "ours"
-    implementations = ["ours"] if is_own else ["ours", "kinesalite"]
-    metafunc.parametrize("implementation", [chosen] if chosen else implementations)
+    implementations = [chosen] if chosen else ["ours", "kinesalite"]
+    if is_own and "kinesalite" in implementations:
+        implementations.remove("kinesalite")
+    metafunc.parametrize("implementation", implementations)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
