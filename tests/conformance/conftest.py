@@ -2,7 +2,7 @@
 
 Every test says with `@pytest.mark.documented(page)`, or its module with `pytestmark`, where the
 rule that it is named after stands, or with `@pytest.mark.ours(why)` that the rule is the local
-cloud's own; the nearest counts, and a failure shows it.
+cloud's own; the nearest counts, and a failure shows it. A test that says neither is not run.
 
 The Kinesis tests run against every implementation in `kinesis_implementations.py` but moto's, which
 `--kinesis=moto` puts in their place.
@@ -58,8 +58,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect of kinesalite the failures that are known, and no others."""
+    """Refuse tests of no rule, and expect of kinesalite the failures that are known."""
     here = [item for item in items if item.path.is_relative_to(FOLDER)]
+    if bare := [item.nodeid for item in here if not rule_of(item)]:
+        raise pytest.UsageError(
+            "these tests name neither the page that states their rule, documented(page), nor why "
+            f"it is the local cloud's own, ours(why): {', '.join(bare)}"
+        )
     for item in here:
         if gap := _known_gap(item):
             failures = (AssertionError, ClientError, KeyError, pytest.fail.Exception)
