@@ -206,10 +206,25 @@ def test_metrics_of_a_run_are_figures_of_its_account(stack: dict[str, Any]) -> N
     assert metrics - values == {"1", *(f"$.maintenance.{figure}" for figure in FIGURES)}
     assert values == {
         f"$.account.{name}"
-        for name in ("seconds", "curated", "duplicates", "dropped", "late", "objects_set_aside")
+        for name in (
+            *("seconds", "curated", "duplicates", "dropped", "late", "too_old"),
+            "objects_set_aside",
+        )
     }
     assert {value.removeprefix("$.account.") for value in values} <= set(account)
     assert 'print(json.dumps({"account":' in JOB_SCRIPT.read_text()
+
+
+def test_an_hour_is_closed_only_when_the_function_can_write_to_it_no_more(
+    stack: dict[str, Any], template: dict[str, Any]
+) -> None:
+    (closes_after,) = re.findall(
+        r"^HOUR_CLOSES_AFTER: Final = timedelta\(minutes=(\d+)\)$", JOB_SCRIPT.read_text(), re.M
+    )
+    timeout = stack["IngestTelemetryFunction"]["Properties"]["Timeout"]
+    assert 60 * int(closes_after) >= 2 * timeout
+    # What is looked for again reaches behind that.
+    assert template["Parameters"]["LookBackMinutes"]["MinValue"] >= int(closes_after)
 
 
 # Whose presence in the printed line tests/spark/test_maintain_on_s3_and_glue.py proves.

@@ -28,6 +28,7 @@ ACTION_OF_OPERATION = {
     ("s3", "get_object"): "s3:GetObject",
     ("s3", "head_object"): "s3:GetObject",
     ("s3", "list_objects_v2"): "s3:ListBucket",
+    ("events", "put_events"): "events:PutEvents",
 }
 
 # What a role allows although no code of ours calls it, and who does.
