@@ -1,6 +1,6 @@
 """The real `sam deploy` of the built template into the local cloud, and what is there afterwards.
 
-Changes are deployed through the CloudFormation API, as `sam deploy` does, to be quick.
+`test_deployment_changes` goes on from there: updates and the stack's end.
 """
 
 import json
@@ -8,15 +8,14 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import boto3
 import pytest
 import yaml
-from botocore.exceptions import ClientError
 
 from local.deployment.template import parse
 from local.lifecycle import LocalCloud, clean_environment
+from tests.integration.deployed_stack import client, deploy, deployed_cloud
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = {
@@ -35,75 +34,13 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCloud]:
-    """A local cloud of its own with the stack deployed."""
-    environment = dict(os.environ)
-    cloud = LocalCloud(tmp_path_factory.mktemp("cloud"))
-    try:
-        cloud.start()
-        cloud.deploy()
-        yield cloud
-    finally:
-        cloud.stop()
-        os.environ.clear()
-        os.environ.update(environment)
-
-
-def client(cloud: LocalCloud, service: str) -> Any:
-    return boto3.client(
-        cast("Any", service),
-        endpoint_url=cloud.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    with deployed_cloud(tmp_path_factory.mktemp("cloud")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def outputs(cloud: LocalCloud) -> dict[str, str]:
     return cloud.outputs()
-
-
-def deploy(cloud: LocalCloud, template: dict[str, Any], stack: str) -> dict[str, Any]:
-    """Deploy a small template; the stack as it ended."""
-    cloudformation = client(cloud, "cloudformation")
-    change_set = cloudformation.create_change_set(
-        StackName=stack,
-        ChangeSetName="change",
-        ChangeSetType="CREATE",
-        TemplateBody=yaml.safe_dump(template),
-    )["Id"]
-    described = cloudformation.describe_change_set(ChangeSetName=change_set)
-    assert described["Status"] == "CREATE_COMPLETE", described["StatusReason"]
-    cloudformation.execute_change_set(ChangeSetName=change_set)
-    return _settled(cloudformation, stack)
-
-
-def update(cloud: LocalCloud, **changed: str) -> dict[str, Any]:
-    """Deploy the application's stack with other values of some parameters."""
-    cloudformation = client(cloud, "cloudformation")
-    described = cloudformation.describe_stacks(StackName=cloud.stack)["Stacks"][0]
-    cloudformation.update_stack(
-        StackName=cloud.stack,
-        UsePreviousTemplate=True,
-        Capabilities=["CAPABILITY_IAM"],
-        Tags=described["Tags"],
-        Parameters=[
-            {"ParameterKey": one["ParameterKey"], "ParameterValue": changed[one["ParameterKey"]]}
-            if one["ParameterKey"] in changed
-            else {"ParameterKey": one["ParameterKey"], "UsePreviousValue": True}
-            for one in described["Parameters"]
-        ],
-    )
-    return _settled(cloudformation, cloud.stack)
-
-
-def _settled(cloudformation: Any, stack: str) -> dict[str, Any]:
-    # The first look comes after three seconds of execution at most, and is nearly always enough.
-    for _ in range(600):
-        told: dict[str, Any] = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
-        if not told["StackStatus"].endswith("_IN_PROGRESS"):
-            return told
-    raise AssertionError(f"{stack} is still {told['StackStatus']}")
 
 
 def test_every_resource_of_the_template_is_there(cloud: LocalCloud) -> None:
@@ -205,45 +142,6 @@ def test_a_second_deployment_finds_nothing_to_change(cloud: LocalCloud) -> None:
     assert "No changes to deploy" in (cloud.folder / "logs/deploy.log").read_text()
 
 
-def test_an_update_takes_effect_in_place_and_loses_nothing(
-    cloud: LocalCloud, outputs: dict[str, str]
-) -> None:
-    kinesis, functions = client(cloud, "kinesis"), client(cloud, "lambda")
-    stream = outputs["TelemetryStreamName"]
-    (before,) = functions.list_event_source_mappings()["EventSourceMappings"]
-    put = kinesis.put_record(StreamName=stream, Data=b"before the update", PartitionKey="k")
-
-    stack = update(cloud, ShardCount="4", BatchSize="77", StreamRetentionHours="200")
-
-    assert stack["StackStatus"] == "UPDATE_COMPLETE"
-    summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
-    assert (summary["OpenShardCount"], summary["RetentionPeriodHours"]) == (4, 200)
-    (after,) = functions.list_event_source_mappings()["EventSourceMappings"]
-    assert after["UUID"] == before["UUID"]
-    assert after["BatchSize"] == 77
-    place = kinesis.get_shard_iterator(
-        StreamName=stream, ShardId=put["ShardId"], ShardIteratorType="TRIM_HORIZON"
-    )["ShardIterator"]
-    records = kinesis.get_records(ShardIterator=place)["Records"]
-    assert [record["Data"] for record in records] == [b"before the update"]
-
-
-def test_an_update_that_a_service_refuses_goes_back(
-    cloud: LocalCloud, outputs: dict[str, str]
-) -> None:
-    kinesis = client(cloud, "kinesis")
-    stream = outputs["TelemetryStreamName"]
-    summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
-    shards = summary["OpenShardCount"]
-
-    stack = update(cloud, ShardCount=str(shards * 2 + 1), BatchSize="55")
-
-    assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    assert "cannot scale up over double" in stack["StackStatusReason"]
-    (mapping,) = client(cloud, "lambda").list_event_source_mappings()["EventSourceMappings"]
-    assert mapping["BatchSize"] != 55
-
-
 def test_sam_prints_what_the_local_cloud_does_not_have(cloud: LocalCloud, tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(
@@ -305,23 +203,3 @@ def test_a_nested_property_that_has_no_effect_here_fails_the_resource(
     assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
     assert reason in stack["StackStatusReason"]
     assert "doomed" not in client(cloud, "kinesis").list_streams()["StreamNames"]
-
-
-def test_deleting_the_stack_removes_all_but_what_is_to_be_kept(
-    cloud: LocalCloud, outputs: dict[str, str]
-) -> None:
-    cloudformation = client(cloud, "cloudformation")
-    stack_id = cloudformation.describe_stacks(StackName=cloud.stack)["Stacks"][0]["StackId"]
-
-    cloudformation.delete_stack(StackName=cloud.stack)
-
-    assert _settled(cloudformation, stack_id)["StackStatus"] == "DELETE_COMPLETE"
-    assert client(cloud, "kinesis").list_streams()["StreamNames"] == []
-    assert client(cloud, "lambda").list_event_source_mappings()["EventSourceMappings"] == []
-    assert client(cloud, "cloudwatch").describe_alarms()["MetricAlarms"] == []
-    with pytest.raises(ClientError, match="does not exist"):
-        cloudformation.describe_stacks(StackName=cloud.stack)
-    kept = {bucket["Name"] for bucket in client(cloud, "s3").list_buckets()["Buckets"]}
-    assert kept >= {outputs[f"{z}ZoneBucketName"] for z in ("Raw", "Rejected", "Failed", "Curated")}
-    database = client(cloud, "glue").get_database(Name=outputs["DatabaseName"])
-    assert database["Database"]["Name"] == outputs["DatabaseName"]
