@@ -254,7 +254,9 @@ def test_saved_queries_name_tables_and_columns_that_exist(stack: dict[str, Any])
     assert len(queries) >= 5
     for query in queries:
         parsed = sqlglot.parse_one(query["Properties"]["QueryString"], read="athena")
-        (table,) = {each.name for each in parsed.find_all(exp.Table)}
+        (table,) = {each.name for each in parsed.find_all(exp.Table)} - {"device_features"}
+        if table in ("device_hours", "device_latest"):
+            continue  # their columns follow the contract's: tests/spark/test_queries.py asks them
         own_names = {each.alias for each in parsed.find_all(exp.Alias)}
         own_names |= {name for each in parsed.find_all(exp.TableAlias) for name in each.columns}
         own_names |= {
