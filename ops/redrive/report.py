@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ops.redrive.findings import Findings
 from ops.redrive.selection import Selection
@@ -20,7 +20,7 @@ def lines_of(
         lines += ["", *aligned(_rejected(findings))]
     if selection.failed:
         lines += ["", *aligned(_failed(findings))]
-    lines += ["", *(_sent(findings) if apply else _to_send(findings))]
+    lines += ["", *_outcome(findings, apply=apply)]
     if findings.left:
         lines.append(
             f"The limit of {selection.limit:,} leaves {findings.left:,} waiting for another run."
@@ -67,33 +67,30 @@ def _failed(findings: Findings) -> list[Sequence[str | int]]:
     ]
 
 
-def _to_send(findings: Findings) -> list[str]:
+def _outcome(findings: Findings, *, apply: bool) -> Iterator[str]:
     if findings.was_interrupted:
-        return ["Stopped before everything was looked at. Nothing was sent."]
-    if not findings.chosen:
-        before = (
-            findings.redriven_rows.total() + findings.redriven_batches + findings.redriven_messages
+        yield "Stopped before everything was looked at; run again to go on."
+    elif not findings.chosen:
+        yield "There is nothing to redrive."
+        if _redriven_before(findings):
+            yield "What was redriven before goes in once more with --again."
+    elif not apply:
+        yield (
+            f"Nothing was sent. Run again with --apply to redrive {findings.chosen_rows:,} "
+            f"rejected rows, {findings.chosen_records:,} failed records and "
+            f"{findings.chosen_messages:,} undelivered messages."
         )
-        again = " What was redriven before goes in once more with --again." if before else ""
-        return ["There is nothing to redrive." + again]
-    return [
-        "Nothing was sent. Run again with --apply to redrive "
-        f"{findings.chosen_rows:,} rejected rows, {findings.chosen_records:,} failed records and "
-        f"{findings.chosen_messages:,} undelivered messages."
-    ]
-
-
-def _sent(findings: Findings) -> list[str]:
-    lines = [
-        f"Sent {findings.sent_rows:,} rejected rows and {findings.sent_records:,} failed records "
-        f"to the function, which accepted {findings.accepted_by_function:,} readings and "
-        f"rejected {findings.rejected_by_function:,}.",
-        f"Put {findings.sent_messages:,} undelivered messages on the stream.",
-    ]
-    if findings.was_interrupted:
-        lines.append("Stopped before everything was looked at; run again to go on.")
+    if apply and findings.chosen_rows + findings.chosen_records:
+        yield (
+            f"Sent {findings.sent_rows:,} rejected rows and {findings.sent_records:,} failed "
+            f"records to the function, which accepted {findings.accepted_by_function:,} readings "
+            f"and rejected {findings.rejected_by_function:,}."
+        )
+    if apply and findings.chosen_messages:
+        yield f"Put {findings.sent_messages:,} undelivered messages on the stream."
     if findings.sent:
-        lines.append(
-            "Both zones keep what was sent; it is marked, and the next run passes it over."
-        )
-    return lines
+        yield "Both zones keep what was sent; it is marked, and the next run passes it over."
+
+
+def _redriven_before(findings: Findings) -> int:
+    return findings.redriven_rows.total() + findings.redriven_batches + findings.redriven_messages

@@ -72,6 +72,60 @@ def test_apply_sends_and_says_so(shell: Deployed, capsys: pytest.CaptureFixture[
     assert len(shell.function.accepted) == 4
 
 
+def test_device_limit_and_marks_are_told(
+    shell: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.reject(ingest(event_of([*MIXED, GOOD.replace(b"timestamp", b"at"), b"no"])))
+    shell.function.environment["MISSING_TIMESTAMP_POLICY"] = "arrival_time"
+    chosen = ["redrive", "--stack-name", STACK, "--zone", "rejected", "--device", "device123"]
+    said = []
+    for more in (["--limit", "1"], ["--limit", "1", "--apply"], ["--apply"], ["--apply"]):
+        capsys.readouterr()
+        assert run([*chosen, *more]) == 0
+        out = capsys.readouterr().out
+        said.append([line for line in out.split("\n\n")[-1].splitlines() if line])
+        assert "\nOnly what device123 sent, or what names it.\n" in out
+        assert "failed zone" not in out
+    marked = "Both zones keep what was sent; it is marked, and the next run passes it over."
+    nobody = "2 rows and records tell of no device and were left out."
+    sent = (
+        "Sent 1 rejected rows and 0 failed records to the function, which accepted 1 readings "
+        "and rejected 0."
+    )
+    assert said == [
+        [
+            "Nothing was sent. Run again with --apply to redrive 1 rejected rows, "
+            "0 failed records and 0 undelivered messages.",
+            "The limit of 1 leaves 1 waiting for another run.",
+            nobody,
+        ],
+        [sent, marked, "The limit of 1 leaves 1 waiting for another run.", nobody],
+        [sent, marked, nobody],
+        [
+            "There is nothing to redrive.",
+            "What was redriven before goes in once more with --again.",
+            nobody,
+        ],
+    ]
+
+
+def test_stopped_by_hand_it_tells_what_was_done_and_exits_as_interrupted(
+    shell: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2):
+        put(shell, BATCH_KEY.format(number), given_up(event_of([GOOD] * 3)))
+
+    def stop_on_the_second() -> None:
+        if shell.function.events:
+            raise KeyboardInterrupt
+
+    shell.function.on_invoke = stop_on_the_second
+    assert run(["redrive", "--stack-name", STACK, "--zone", "failed", "--apply"]) == 130
+    out = capsys.readouterr().out
+    assert "Stopped before everything was looked at; run again to go on." in out
+    assert "Sent 0 rejected rows and 3 failed records" in out
+
+
 def test_zone_and_reason_narrow_what_is_looked_at(
     shell: Deployed, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +176,9 @@ def test_function_of_something_else_is_one_clear_line(
     [
         ["--reason", "bad_weather"],
         ["--since", "yesterday"],
+        ["--limit", "0"],
+        ["--rate", "fast"],
+        ["--until", "2026-11-23T08:00Z", "--since", "2026-11-23T10:00+02:00"],
         ["--zone", "failed", "--reason", "not_json"],
     ],
 )
