@@ -155,6 +155,7 @@ def summarise(job: Job) -> Account:
     """One run, step by step. Each table is replaced in one commit of its own."""
     begin = time.monotonic()
     history = lineage(job, job.readings)
+    make_tables(job)
     if not history:
         logger.info("nothing to summarise: there are no readings yet")
         return Account(job.settings.now, None, seconds=time.monotonic() - begin)
@@ -276,7 +277,6 @@ def summarise_hours(
         # A middle of stretches would be computed but not replaced: replace what is computed.
         days = [day for first, last in stretches(days) for day in every_day(first, last)]
     hours = hours_of(readings, days)
-    make_table(job, job.hours, hours, "PARTITIONED BY (days(hour))", "device_id, hour")
     if since == history[0].snapshot_id:
         logger.info("nothing new to summarise")
         return {}
@@ -454,7 +454,6 @@ def summarise_latest(job: Job, history: Sequence[Snapshot]) -> int:
     days = changed_days(job, last_seen(lineage(job, job.latest)), history)
     hours = job.spark.table(job.hours)
     near = latest_of(hours.where(within("hour", days, before=1, after=1)))
-    make_table(job, job.latest, with_silence(near, job.settings))
     stored = job.spark.table(job.latest).drop("silent_since")
     devices = near if days is None else merged(stored, near, hours, days)
     told = replace_rows(
@@ -508,8 +507,9 @@ def merged(stored: DataFrame, near: DataFrame, hours: DataFrame, days: Sequence[
     def arrival(row: str) -> Column:
         return sf.struct(f"{row}.last_arrival_time", f"{row}.last_arrival_hour")
 
-    both = stored.select("device_id", sf.struct(*stored.columns).alias("old")).join(
-        near.select("device_id", sf.struct(*near.columns).alias("new")), "device_id", "full"
+    old, new = (sf.struct(*map(quoted, rows.columns)) for rows in (stored, near))
+    both = stored.select("device_id", old.alias("old")).join(
+        near.select("device_id", new.alias("new")), "device_id", "full"
     )
     old_day, new_day = sf.to_date("old.last_hour"), sf.to_date("new.last_hour")
     is_newer = sf.coalesce(new_day >= old_day, sf.col("old").isNull())
@@ -547,11 +547,19 @@ def with_silence(devices: DataFrame, settings: Settings) -> DataFrame:
 
 
 # ---- tables ------------------------------------------------------------------------------------
+def make_tables(job: Job) -> None:
+    """Create both tables, or give them the columns that they lack, as soon as there is a table of
+    readings, even an empty one: whoever asks them is then answered."""
+    if job.spark.catalog.tableExists(job.readings):
+        hours = hours_of(job.spark.table(job.readings), [])
+        make_table(job, job.hours, hours, "PARTITIONED BY (days(hour))", "device_id, hour")
+        make_table(job, job.latest, with_silence(latest_of(hours), job.settings))
+
+
 def make_table(
     job: Job, table: str, rows: DataFrame, partitioning: str = "", order: str = "device_id"
 ) -> None:
-    """Create the table, or give it the columns that it lacks. The job owns its tables: see the
-    curation job, and CloudFormation breaks Iceberg tables when it updates them."""
+    """The job owns its tables: CloudFormation breaks Iceberg tables when it updates them."""
     if not job.spark.catalog.tableExists(table):
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in rows.dtypes)
         # Athena can't read version 3.

@@ -41,6 +41,7 @@ class Figures:
     curated: int  # rows of readings
     distinct: int  # different event ids in readings
     curated_late: int  # rows of readings that are marked late
+    summarised: int  # readings that device_hours counts
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def equations(sent: Sent, found: Figures) -> list[Equation]:
         ),
         Equation("curated by the account", found.accounted_curated, "rows", found.curated),
         Equation("rows in readings", found.curated, "different event ids", found.distinct),
+        Equation("rows in readings", found.curated, "summed up by the hour", found.summarised),
         Equation(
             "different readings sent",
             sent.distinct,

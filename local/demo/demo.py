@@ -170,7 +170,7 @@ def _run_stages(
         fleet = _publish(cloud, devices, options, stage)
     with progress.stage("ingest", "stream to raw zone") as stage:
         wait_until_ingested(lake, outputs, cloud, fleet.acknowledged, stage.show)
-    with progress.stage("curate", "crawl and curate (Glue workflow)") as stage:
+    with progress.stage("curate", "crawl, curate, summarise (Glue workflow)") as stage:
         curate(lake.client("glue"), outputs["CurationWorkflowName"], stage.show)
     with progress.stage("query", "count and query the curated zone"):
         connection = lakes.connect(lake)
@@ -207,6 +207,7 @@ def count(
         FROM readings"""
     ).fetchall()[0]
     raw_rows = connection.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM raw_objects")
+    summarised = connection.execute("SELECT coalesce(sum(readings), 0)::BIGINT FROM device_hours")
     records = StreamCounter(lake, outputs["TelemetryStreamName"]).count()
     received, received_accepted = _received(lake, namespace, since, records)
     return Figures(
@@ -224,6 +225,7 @@ def count(
         curated=curated,
         distinct=distinct,
         curated_late=curated_late,
+        summarised=summarised.fetchall()[0][0],
     )
 
 

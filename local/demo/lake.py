@@ -25,7 +25,7 @@ from pyiceberg.types import MapType, NestedField, StringType, TimestamptzType
 
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 
-TABLES = ("readings", "curation_runs", "device_registry")
+TABLES = ("readings", "device_hours", "device_latest", "curation_runs", "device_registry")
 _REGISTRY = Schema(
     NestedField(1, "device_id", StringType()),
     NestedField(2, "valid_from", TimestamptzType()),

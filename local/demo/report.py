@@ -1,7 +1,7 @@
 """What the demo shows at its end: SQL answers in the terminal and one self-contained page.
 
-The questions are plain SQL over the curated zone, answered by DuckDB; the same text runs in
-Athena but for `arg_max`, which is `max_by` there. The page draws the same connection's answers
+The questions are plain SQL over the curated zone, answered by DuckDB; docs/queries.md has such
+for Athena. The page draws the same connection's answers
 and needs no network.
 """
 
@@ -58,10 +58,16 @@ FROM readings GROUP BY device_id ORDER BY readings DESC, device_id LIMIT 10""",
     ),
     Question(
         "Where each device was last (the first 10)",
-        """SELECT device_id, strftime(max(event_time), '%Y-%m-%d %H:%M:%S') AS last_seen,
-       arg_max(latitude, event_time) AS latitude, arg_max(longitude, event_time) AS longitude,
-       arg_max(status, event_time) AS status
-FROM readings WHERE latitude IS NOT NULL GROUP BY device_id ORDER BY device_id LIMIT 10""",
+        """SELECT device_id, strftime(last_event_time, '%Y-%m-%d %H:%M:%S') AS last_seen,
+       latitude, longitude, status, temperature
+FROM device_latest WHERE latitude IS NOT NULL ORDER BY device_id LIMIT 10""",
+    ),
+    Question(
+        "What each device did, and what is missing by its own numbers (the first 10)",
+        """SELECT device_id, count(*) AS hours, round(sum(distance_metres) / 1000, 1) AS kilometres,
+       round(sum(moving_seconds) / 60, 1) AS minutes_moving, sum(expected)::BIGINT AS expected,
+       sum(received)::BIGINT AS received, sum(flagged)::BIGINT AS flagged
+FROM device_hours GROUP BY device_id ORDER BY kilometres DESC, device_id LIMIT 10""",
     ),
     Question(
         "Quality flags",

@@ -32,6 +32,7 @@ def test_an_empty_lake_and_one_without_news_are_runs_that_succeed_and_say_so(
     assert "nothing to summarise" in caplog.text
     summaries.create_readings()
     assert summaries.run().readings_snapshot_id is None
+    assert (summaries.hours(), summaries.latest()) == ({}, {})
 
     summaries.add(reading("a", at(), temperature=1.0))
     account = summaries.run()

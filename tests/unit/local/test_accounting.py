@@ -24,6 +24,7 @@ FOUND = Figures(
     curated=890,
     distinct=890,
     curated_late=30,
+    summarised=890,
 )
 
 

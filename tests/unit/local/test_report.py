@@ -25,6 +25,15 @@ def lake(latitude: str = "37.7 + i / 1000", late: str = "false") -> duckdb.DuckD
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute(READINGS.replace("{latitude}", latitude).replace("{late}", late))
     connection.execute(
+        "CREATE TABLE device_latest AS SELECT device_id, max(event_time) AS last_event_time,"
+        "max(latitude) AS latitude, -122.4 AS longitude, 'active' AS status, 20.5 AS temperature "
+        "FROM readings GROUP BY device_id"
+    )
+    connection.execute(
+        "CREATE TABLE device_hours AS SELECT device_id, event_time AS hour, 1 AS expected,"
+        "1 AS received, 0 AS flagged, 12.5 AS distance_metres, 10.0 AS moving_seconds FROM readings"
+    )
+    connection.execute(
         "CREATE TABLE curation_runs AS SELECT 'r1' AS run_id,"
         "TIMESTAMPTZ '2026-11-24 10:10:00Z' AS finished_at"
     )
