@@ -136,6 +136,7 @@ def test_every_accepted_reading_is_curated_once_whatever_failed(demo: Demonstrat
         everything = len(DEVICES) * MESSAGES + PRODUCER_RECORDS
         assert accepted.wait_for(everything), f"{len(accepted.payloads)} of {everything}"
     assert accepted.refused == []
+    cloud.inject("clock-jump", name="clock back", seconds=-400)
     wait_until_ingested(lake, outputs, cloud, 600 + everything)
     assert [name for name, count in fired(demo).items() if not count] == []
 
