@@ -56,21 +56,8 @@ def response_of(refusal: Refusal, protocol: str) -> Response:
         case "query":
             error = f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>"
             kind, body = "text/xml", error.encode()
-        case "cbor":
-            return Response(
-                refusal.status,
-                {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"},
-                b"\xa2"
-                + b"".join(map(_cbor_text, ("__type", refusal.code, "message", refusal.message))),
-            )
         case _:
             kind = "application/json"
             body = encode_json({"__type": refusal.code, "message": refusal.message})
     headers = {"Content-Type": kind, "x-amzn-ErrorType": refusal.code}
     return Response(refusal.status, headers, body)
-
-
-def _cbor_text(text: str) -> bytes:
-    """A text string: major type 3 with a length of two bytes (RFC 8949)."""
-    encoded = text.encode()
-    return b"\x79" + len(encoded).to_bytes(2) + encoded

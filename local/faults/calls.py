@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 _SIGNED_AS: Final = {"monitoring": "cloudwatch"}
-_RPC_PATH: Final = re.compile(r"/service/[^/]+/operation/(\w+)")
 _PLACEHOLDER: Final = re.compile(r"{\w+(\+?)}")
 
 
@@ -50,8 +49,6 @@ def call_of(environ: "WSGIEnvironment", body: bytes, process: OwnProcess | None)
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return Call(f"{service}:{target.rpartition('.')[2]}", body.decode("latin-1"), process)
     path, query = environ.get("PATH_INFO", "/"), environ.get("QUERY_STRING", "")
-    if match := _RPC_PATH.fullmatch(path):
-        return Call(f"{service}:{match[1]}", "", process, "cbor")
     if path == "/" and "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", ""):
         form = dict(parse_qsl(body.decode("latin-1")))
         return Call(
