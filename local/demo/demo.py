@@ -206,8 +206,10 @@ def count(
         """SELECT count(*), count(DISTINCT event_id), count(*) FILTER (WHERE is_late)
         FROM readings"""
     ).fetchall()[0]
+    (summarised,) = connection.execute(
+        "SELECT coalesce(sum(readings), 0)::BIGINT FROM device_hours"
+    ).fetchall()[0]
     raw_rows = connection.execute("SELECT coalesce(sum(rows), 0)::BIGINT FROM raw_objects")
-    summarised = connection.execute("SELECT coalesce(sum(readings), 0)::BIGINT FROM device_hours")
     records = StreamCounter(lake, outputs["TelemetryStreamName"]).count()
     received, received_accepted = _received(lake, namespace, since, records)
     return Figures(
@@ -225,7 +227,7 @@ def count(
         curated=curated,
         distinct=distinct,
         curated_late=curated_late,
-        summarised=summarised.fetchall()[0][0],
+        summarised=summarised,
     )
 
 
