@@ -99,8 +99,8 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Disconnect and wait until it is done."""
-        self._client.stop(mqtt5.DisconnectPacket())
+        """Disconnect, end the session (nothing is waited for in it), and wait until that is done."""
+        self._client.stop(mqtt5.DisconnectPacket(session_expiry_interval_sec=0))
         self._stopped.wait(_CONNECT_SECONDS)
 
     def publish(self, topic: str, payload: bytes, acknowledged: Acknowledged) -> None:

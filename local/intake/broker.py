@@ -20,7 +20,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -38,6 +38,9 @@ HOST: Final = "127.0.0.1"
 _MAX_PACKET_BYTES: Final = 129 * 1024
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
+# mosquitto says that it runs shortly before it heeds signals, and forgets one that comes in
+# between: so it is told again.
+_SIGNAL_SECONDS: Final = 0.2
 # Lines of its log.
 _CONNECTED: Final = re.compile(r"New client connected from \S+ as (\S+) ")
 _LEFT: Final = re.compile(r"Client (\S+) (?:disconnected|closed its|has exceeded)")
@@ -222,10 +225,12 @@ class Broker:
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
-        try:
-            process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        deadline = time.monotonic() + _STOP_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_SIGNAL_SECONDS)
+        if process.poll() is None:
             process.kill()
             process.wait()
         self.files.process_id.unlink(missing_ok=True)
@@ -307,10 +312,11 @@ def _end_leftover(files: BrokerFiles) -> None:
         return
     number = files.process_id.read_text()
     if _runs_with(number, files.settings):
-        os.kill(int(number), signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         while _runs_with(number, files.settings) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGTERM)
+            time.sleep(_SIGNAL_SECONDS)
     files.process_id.unlink()
 
 

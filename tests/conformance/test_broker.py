@@ -380,6 +380,22 @@ def test_a_fleet_is_acknowledged_and_arrives_byte_for_byte(bench: Bench) -> None
     assert arrived == sent
 
 
+@pytest.mark.ours("a session without its device may crash mosquitto 2.0: see `broker`")
+def test_a_fleet_that_has_ended_leaves_no_session_behind(bench: Bench) -> None:
+    (credentials,) = bench.register("leaving")
+    config = FleetConfig(
+        endpoint=Endpoint("localhost", bench.port, bench.intake.authority_file),
+        devices=(credentials,),
+        now=datetime(2026, 11, 24, 7, 0, tzinfo=UTC),
+        messages=5,
+    )
+    assert run_fleet(config).acknowledged == 5
+    again = bench.device(credentials, clean=False).connect()
+    assert not again.session_present
+    again.close()
+    bench.device(credentials).connect().close()
+
+
 @pytest.mark.documented(pages.PUBLISH)
 def test_a_fleet_learns_how_many_messages_the_broker_refused(bench: Bench) -> None:
     (credentials,) = bench.register("misplaced")
