@@ -99,7 +99,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Disconnect, end the session (nothing is waited for in it), and wait until that is done."""
+        """Disconnect, end the session (nothing is waited for in it), and wait for that."""
         self._client.stop(mqtt5.DisconnectPacket(session_expiry_interval_sec=0))
         self._stopped.wait(_CONNECT_SECONDS)
 
