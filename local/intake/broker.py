@@ -267,8 +267,8 @@ class Broker:
             # no limit too, mosquitto 2.0.11 cuts off a device after the first refused message.
             "max_queued_messages": 1_000_000_000,
             "max_packet_size": _MAX_PACKET_BYTES,
-            # Not with `autosave_on_changes`: it writes everything at each change and still lost, in
-            # each of six kills, the last message that it had acknowledged.
+            # Not with `autosave_on_changes`: it writes everything at each change, and after the
+            # acknowledgement, so that most kills still lost a message that was acknowledged.
             "persistence": "true",
             "persistence_location": f"{self.files.folder}/queue/",
             "set_tcp_nodelay": "true",
