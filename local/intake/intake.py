@@ -99,7 +99,8 @@ class Intake:
         self._requested = 0
         self._applied = 0
         self._errors = 0
-        self._metrics_thread: threading.Thread | None = None
+        self._crashes = 0
+        self._keeper: threading.Thread | None = None
 
     @property
     def endpoint(self) -> str:
@@ -129,10 +130,8 @@ class Intake:
         except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
             self.stop()
             raise
-        self._metrics_thread = threading.Thread(
-            target=self._publish_metrics, name="iot-metrics", daemon=True
-        )
-        self._metrics_thread.start()
+        self._keeper = threading.Thread(target=self._keep_up, name="intake", daemon=True)
+        self._keeper.start()
 
     def reload_access(self) -> None:
         """Put the registry's present state into effect; returns when the broker goes by it.
@@ -175,11 +174,11 @@ class Intake:
         if client is not None:
             client.disconnect()
             client.loop_stop()
+        if self._keeper is not None:
+            self._keeper.join()  # before the broker is ended, which it might start again
+            self._keeper = None
         if self._broker is not None:
             self._broker.stop()
-        if self._metrics_thread is not None:
-            self._metrics_thread.join()
-            self._metrics_thread = None
         self._flush_metrics()
 
     def status(self) -> Mapping[str, Any]:
@@ -190,6 +189,7 @@ class Intake:
         broker = self._broker
         return {name: counts.get(name, 0) for name in (*names, *more)} | {
             "errors": self._errors,
+            "broker_crashes": self._crashes,
             "endpoint": self.endpoint,
             "broker": "running" if broker is not None and broker.running else "stopped",
             "bridge": "connected" if self._subscribed.is_set() else "disconnected",
@@ -259,9 +259,28 @@ class Intake:
         if message.qos:
             client.ack(message.mid, message.qos)
 
-    def _publish_metrics(self) -> None:
+    def _keep_up(self) -> None:
         while not self._stopping.wait(_METRIC_INTERVAL_SECONDS):
             self._flush_metrics()
+            self._revive_broker()
+
+    def _revive_broker(self) -> None:
+        """Start a broker again that has ended by itself. mosquitto 2.0 may crash when a device
+        comes back to a session that it had kept over a reload of the access list."""
+        broker = self._broker
+        if broker is None or broker.running or not self._reloading.acquire(blocking=False):
+            return
+        try:
+            if not broker.running and not self._stopping.is_set():
+                _log.error("the broker has ended by itself; starting it again")
+                self._crashes += 1
+                broker.stop()  # what is left of it
+                self._subscribed.clear()
+                broker.start()
+        except BrokerError:
+            _log.exception("the broker does not start; trying again")
+        finally:
+            self._reloading.release()
 
     def _flush_metrics(self) -> None:
         data = self._engine.take_metrics()

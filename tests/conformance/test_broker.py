@@ -2,6 +2,9 @@
 
 import base64
 import dataclasses
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +23,7 @@ from tests.conformance.broker_bench import (
     CONNECTION_LOST,
     NOT_AUTHORIZED,
     TELEMETRY_POLICY,
+    WAIT_SECONDS,
     Bench,
     running_bench,
 )
@@ -327,6 +331,25 @@ def test_nothing_acknowledged_is_lost_when_the_broker_restarts_while_the_stream_
     finally:
         bench.stream.gate.set()
     assert bench.stream.wait_for(lambda _: len(set(payloads_of(bench, "patient"))) == 1_000)
+
+
+@pytest.mark.ours("AWS's broker does not end; mosquitto may, and then devices must find it again")
+def test_a_broker_that_crashed_is_started_again_and_takes_messages(bench: Bench) -> None:
+    credentials = bench.register("survivor")[0]
+    broker = bench.intake._broker
+    assert broker is not None
+    crashed = broker.process_id
+    assert crashed is not None
+    os.kill(crashed, signal.SIGKILL)
+    waited = threading.Event()
+    for _ in range(int(WAIT_SECONDS * 10)):
+        if broker.running and broker.process_id != crashed:
+            break
+        waited.wait(0.1)
+    assert bench.intake.status()["broker_crashes"] == 1
+    device = bench.device(credentials).connect()
+    assert set(device.publish_all(topic("survivor"), numbered(10))) == {0}
+    assert bench.stream.wait_for(lambda _: len(set(payloads_of(bench, "survivor"))) == 10)
 
 
 @pytest.mark.documented(pages.MQTT)
