@@ -17,7 +17,7 @@ HOST_ARCHITECTURE := $(shell uname -m | sed -e 's/aarch64/arm64/' -e 's/amd64/x8
 BUILT        := build/sam-host/.built
 # What `sam deploy` would ship by default, built beside it to prove that both architectures build.
 BUILT_ARM64  := build/sam-arm64/.built
-BUILD_INPUTS := template.yaml $(shell find functions layers packaging -type f -not -path '*/__pycache__/*')
+BUILD_INPUTS := template.yaml $(shell find functions layers packaging ops -type f -not -path '*/__pycache__/*')
 
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -50,7 +50,7 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 ##@ Work on it
 # From the quickest to the slowest, so that what is wrong shows early.
 SUITES := $(addprefix tests/,unit template corpora conformance integration spark e2e)
-.PHONY: setup test check unit spark conformance integration e2e bench format golden docs lock clean help
+.PHONY: setup test check unit spark soak conformance integration e2e bench format golden docs lock clean help
 setup: environment local-environment ## Install the environments (the other commands do it by themselves)
 
 test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
@@ -73,6 +73,9 @@ unit: environment $(BUILT) $(BUILT_ARM64) ## The quick tests: contract, consumer
 
 spark: environment ## The curation job on a local Spark
 	$(BIN)/python -m pytest tests/spark
+
+soak: environment ## Kill the curation job at every step, with five seeds each instead of one
+	$(BIN)/python -m pytest tests/spark/test_exactly_once.py tests/spark/test_replay.py --soak
 
 conformance: environment $(BUILT) ## The local cloud against what AWS documents
 	$(BIN)/python -m pytest tests/conformance

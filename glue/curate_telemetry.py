@@ -7,8 +7,9 @@ zone's Parquet columns are the contract, JSON is never interpreted here. Whateve
 next one leaves the same table: the input is written down before the commit, the commit is one
 Iceberg snapshot that carries the run's id and figures, and the account is made from that snapshot.
 What goes into `late_readings` before bears the run's id, so that it is taken back with the plan.
-One run at a time may write (the job's MaxConcurrentRuns): a MERGE that only inserts sees no
-conflicts, https://github.com/apache/iceberg/issues/12653.
+With a selection the same job is a replay: it rebuilds the selected rows by the same steps and swaps
+them in, day by day. One run at a time may write (the job's MaxConcurrentRuns): a MERGE that only
+inserts sees no conflicts, https://github.com/apache/iceberg/issues/12653.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 import boto3
@@ -133,6 +134,17 @@ type Kinds = Mapping[str, str]  # columns and their types, as SQL writes them
 
 
 @dataclass(frozen=True)
+class Selection:
+    """What a replay is for; a part that is None selects all. `objects` is the URI of a list of
+    keys; `late` takes the rows of `late_readings` instead of raw ones."""
+
+    days: tuple[date, date] | None
+    device: str | None
+    objects: str | None
+    late: bool
+
+
+@dataclass(frozen=True)
 class Settings:
     """The job's arguments."""
 
@@ -148,6 +160,8 @@ class Settings:
     event_bus: str
     run_id: str
     now: datetime
+    selection: Selection | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -238,8 +252,10 @@ def main(arguments: Sequence[str]) -> None:
     spark.conf.set("spark.sql.session.timeZone", "UTC")
     zone = RawZone(boto3.client("s3"), settings.raw_zone_bucket, settings.raw_prefix)
     events = boto3.client("events") if settings.event_bus else None
-    account = curate(Job(spark, zone, settings, events)).asDict()
-    print(json.dumps({"account": account}, default=datetime.isoformat), flush=True)
+    job = Job(spark, zone, settings, events)
+    account = replay(job, settings.selection) if settings.selection else curate(job)
+    if account:
+        print(json.dumps({"account": account.asDict()}, default=datetime.isoformat), flush=True)
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
@@ -257,12 +273,34 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--event_bus", default="", help="told of runs that ended; empty = none")
     parser.add_argument("--run_id", help="never used before; made up if not given")
     parser.add_argument("--now", type=datetime.fromisoformat, default=datetime.now(UTC))
+    parser.add_argument("--replay_days", type=days_of, help="2026-11-01:2026-11-03, inclusive")
+    parser.add_argument("--replay_device")
+    parser.add_argument("--replay_objects", help="URI of a list of keys, one a line")
+    parser.add_argument("--replay_late", choices=("true", "false"))
+    parser.add_argument("--dry_run", choices=("true", "false"))
     given, _ = parser.parse_known_args(arguments)
     given.now = given.now.astimezone(UTC)
     given.run_id = given.run_id or f"{given.now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
     if not re.fullmatch(r"[\w.:-]+", given.run_id, re.ASCII):
         parser.error(f"--run_id {given.run_id!r}: letters, digits and _ . : - only")
-    return Settings(**vars(given))
+    others = vars(given)
+    parts = {name: others.pop(f"replay_{name}") or None for name in ("days", "device", "objects")}
+    selection = Selection(**parts, late=others.pop("replay_late") == "true")
+    given.selection = selection if any(vars(selection).values()) else None
+    given.dry_run = given.dry_run == "true"
+    if given.dry_run and not given.selection:
+        parser.error("--dry_run: only a replay can be tried")
+    if selection.late and selection.objects:
+        parser.error("--replay_late: what came late is selected by days and device")
+    return Settings(**others)
+
+
+def days_of(text: str) -> tuple[date, date]:
+    first, _, last = text.partition(":")
+    days = date.fromisoformat(first), date.fromisoformat(last or first)
+    if days[0] > days[1]:
+        raise ValueError(text)
+    return days
 
 
 def curate(job: Job) -> Row:
@@ -332,7 +370,7 @@ def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> 
     for column in st.DataType.fromDDL(columns):  # type: ignore[attr-defined]
         if column.name not in present:
             added = f"{quoted(column.name)} {column.dataType.simpleString()}"
-            logger.info("%s: ADD COLUMN %s", table, added)
+            logger.info("%s: ADD COLUMN %s", name_of(table), added)
             job.spark.sql(f"ALTER TABLE {table} ADD COLUMN {added}")
 
 
@@ -343,8 +381,11 @@ def location_of(job: Job, table: str) -> str:
     warehouse = job.spark.conf.get(f"{catalog}.warehouse", None)
     if not warehouse or job.spark.conf.get(f"{catalog}.type", None) == "hadoop":
         return ""  # a Hadoop catalogue has no other place, and refuses to be told
-    name = table.rpartition(".")[2].strip("`")
-    return f"LOCATION '{warehouse.rstrip('/')}/{job.settings.database}.db/{name}'"
+    return f"LOCATION '{warehouse.rstrip('/')}/{job.settings.database}.db/{name_of(table)}'"
+
+
+def name_of(table: str) -> str:
+    return table.rpartition(".")[2].strip("`")
 
 
 def append(job: Job, table: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -448,17 +489,22 @@ def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
         return Batch(objects)
     rows = read_rows(job, readable)
     rows = clean(rows)
-    rows = deduplicate(rows)
+    rows = select(job, rows)
+    rows = deduplicate(rows, job.settings)
     rows = enrich(rows, job.spark.table(job.registry), job.settings)
-    rows = set_apart(rows, job.settings).persist()
+    rows = set_apart(job, rows).persist()
     try:
-        return tally(rows, objects)
+        batch = tally(rows, objects)
     except SPARK_ERRORS:
         rows.unpersist()
         examined = examine(job, objects, functools.partial(read_pages, job))
         if examined == objects:
             raise
-    return prepare_batch(job, examined)
+        return prepare_batch(job, examined)
+    expected = sum(raw.rows or 0 for raw in readable)
+    if (read := sum(batch.counts.values())) != expected:
+        raise RuntimeError(f"{read} rows were read from objects that hold {expected}")
+    return batch
 
 
 def read_footers(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
@@ -558,10 +604,10 @@ def adjust_readings(job: Job, schemas: Iterable[Kinds]) -> Kinds:
     for table in tables_of_readings(job):
         present = dict(job.spark.table(table).dtypes)
         for name, kind in wanted.items():
-            if kind != present.get(name):
+            if kind != present.get(name) and not job.settings.dry_run:
                 change = "ALTER COLUMN {} TYPE {}" if name in present else "ADD COLUMN {} {}"
                 change = change.format(quoted(name), kind)
-                logger.info("%s: %s", table, change)
+                logger.info("%s: %s", name_of(table), change)
                 job.spark.sql(f"ALTER TABLE {table} {change}")
     return wanted
 
@@ -651,10 +697,14 @@ def clean(rows: DataFrame) -> DataFrame:
     )
 
 
-def deduplicate(rows: DataFrame) -> DataFrame:
-    """Of the copies of a reading the one that arrived first stays. Copies of what earlier runs
-    inserted are not seen here: the MERGE leaves them out."""
-    copies = Window.partitionBy("event_id", FATE).orderBy("arrival_time", "record_id")
+def deduplicate(rows: DataFrame, settings: Settings) -> DataFrame:
+    """Of the copies of a reading the one that arrived first stays; in a replay that which the
+    newest contract has read. Copies of what earlier runs inserted are not seen here: the MERGE
+    leaves them out."""
+    order = [sf.asc("arrival_time"), sf.asc("record_id")]
+    if settings.selection:
+        order.insert(0, sf.desc_nulls_last("contract_version"))
+    copies = Window.partitionBy("event_id", FATE).orderBy(*order)
     is_copy = (sf.col(FATE) == "curated") & (sf.row_number().over(copies) > 1)
     return rows.withColumn(FATE, sf.when(is_copy, "duplicate").otherwise(sf.col(FATE)))
 
@@ -703,14 +753,18 @@ def validity_of(registry: DataFrame) -> DataFrame:
     )
 
 
-def set_apart(rows: DataFrame, settings: Settings) -> DataFrame:
+def set_apart(job: Job, rows: DataFrame) -> DataFrame:
     """Mark readings that had at their arrival more than the greatest age, if there is one. That the
-    row alone decides, never the time of the run: whenever it is read, it is decided alike."""
-    if not settings.maximum_reading_age_days:
+    row alone decides, never the time of the run. A replay puts nothing apart that is curated."""
+    if not job.settings.maximum_reading_age_days:
         return rows
-    limit = timedelta(days=settings.maximum_reading_age_days).total_seconds()
+    limit = timedelta(days=job.settings.maximum_reading_age_days).total_seconds()
     is_too_old = (sf.col(FATE) == "curated") & (sf.col("ingest_delay_seconds") > limit)
-    return rows.withColumn(FATE, sf.when(is_too_old, "too_old").otherwise(sf.col(FATE)))
+    if job.settings.selection:
+        rows = flagged(rows, readings_now(job), "_is_known")
+        is_too_old &= ~sf.col("_is_known")
+    fate = sf.when(is_too_old, "too_old").otherwise(sf.col(FATE))
+    return rows.withColumn(FATE, fate).drop("_is_known")
 
 
 def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
@@ -721,9 +775,6 @@ def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
     for row in by_hour.orderBy("hour").collect():
         counts[row[FATE]] = counts.get(row[FATE], 0) + row.rows
         hours.setdefault(row[FATE], []).append(row.hour)
-    expected = sum(raw.rows or 0 for raw in objects if not raw.problem)
-    if (rows_in := sum(counts.values())) != expected:
-        raise RuntimeError(f"{rows_in} rows were read from objects that hold {expected}")
     return Batch(objects, rows, counts, hours)
 
 
@@ -733,7 +784,7 @@ def hour_since_1970() -> Column:
 
 # ---- commit ------------------------------------------------------------------------------------
 def summary_of(
-    settings: Settings, batch: Batch, too_old: int, complete_through: datetime
+    settings: Settings, batch: Batch, too_old: int, complete_through: datetime | None
 ) -> dict[str, str]:
     """What a run says of itself in its snapshot, and its account is made from."""
     told = {
@@ -742,10 +793,11 @@ def summary_of(
         "input_digest": digest_of(raw.key for raw in batch.objects if not raw.problem),
         "objects": len(batch.objects),
         "objects_set_aside": sum(raw.problem is not None for raw in batch.objects),
-        "rows_in": sum(batch.counts.values()),
+        "rows_in": sum(batch.counts.values()) - batch.counts.get("unselected", 0),
         "dropped": batch.counts.get("dropped", 0),
         "too_old": too_old,
-        "complete_through": complete_through.isoformat(),
+        "complete_through": complete_through.isoformat() if complete_through else "",
+        "kind": "replay" if settings.selection else "schedule",
     }
     return {SUMMARY + name: str(value) for name, value in told.items()}
 
@@ -820,34 +872,39 @@ def leave_late(job: Job, curated: DataFrame | None) -> None:
 
 def insert(
     job: Job, table: str, rows: DataFrame, hours: Sequence[int], summary: Mapping[str, str]
-) -> Row:
+) -> Row | None:
     """Insert the rows whose event ids the table does not have, in one snapshot; gives that. The
     ranges of `t.event_time` are literals since only these keep Iceberg from reading every day it
     has; equality of the event times does not (measured over a year: 1.9 against 22 s)."""
     rows.createOrReplaceTempView("new_rows")
+    statement = (
+        f"MERGE INTO {table} t USING new_rows s "
+        f"ON t.event_id = s.event_id AND ({time_ranges(hours)}) "
+        "WHEN NOT MATCHED THEN INSERT *"
+    )
+    return commit_once(job, table, summary, lambda: job.spark.sql(statement))
+
+
+def commit_once(
+    job: Job, table: str, summary: Mapping[str, str], write: Callable[[], object]
+) -> Row | None:
+    """Write one snapshot with these entries in its summary; gives that."""
     with snapshot_summary(job, summary):
         try:
-            job.spark.sql(
-                f"MERGE INTO {table} t USING new_rows s "
-                f"ON t.event_id = s.event_id AND ({time_ranges(hours)}) "
-                "WHEN NOT MATCHED THEN INSERT *"
-            )
+            write()
         except SPARK_ERRORS:
             # The answer may be lost and the commit there: only the table knows. Nothing is cleaned
             # up.
             job.spark.catalog.refreshTable(table)
-            if find_commit(job, table, job.settings.run_id) is None:
+            if find_snapshot(job, table, summary) is None:
                 raise
-            logger.warning("%s: the commit was told as failed, but is there", table)
-    commit = find_commit(job, table, job.settings.run_id)
-    if commit is None:
-        raise RuntimeError(f"{table} has no snapshot of run {job.settings.run_id}")
-    return commit
+            logger.warning("%s: a commit was told as failed, but is there", name_of(table))
+    return find_snapshot(job, table, summary)
 
 
 @contextmanager
 def snapshot_summary(job: Job, summary: Mapping[str, str]) -> Iterator[None]:
-    """What is committed inside carries these entries: a MERGE takes them from the session alone."""
+    """What is committed inside carries these entries: SQL takes them from the session alone."""
     names = {f"spark.sql.iceberg.snapshot-property.{name}": text for name, text in summary.items()}
     for name, text in names.items():
         job.spark.conf.set(name, text)
@@ -864,16 +921,16 @@ def digest_of(keys: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{key}\n" for key in sorted(keys)).encode()).hexdigest()
 
 
-def time_ranges(hours: Sequence[int]) -> str:
-    """A condition on `t.event_time` that holds within these sorted hours since 1970; if they lie in
+def time_ranges(hours: Sequence[int], column: str = "t.event_time") -> str:
+    """A condition on a time that holds within these sorted hours since 1970; if they lie in
     too many stretches, also in the shortest gaps between them."""
     gaps = sorted(itertools.pairwise(hours), key=lambda gap: gap[0] - gap[1])[: MAX_TIME_RANGES - 1]
     kept = sorted(gap for gap in gaps if gap[1] - gap[0] > 1)
     starts = [hours[0], *(after for _, after in kept)]
     ends = [*(before for before, _ in kept), hours[-1]]
     return " OR ".join(
-        f"t.event_time >= timestamp_seconds({start * 3600}) "
-        f"AND t.event_time < timestamp_seconds({(end + 1) * 3600})"
+        f"{column} >= timestamp_seconds({start * 3600}) "
+        f"AND {column} < timestamp_seconds({(end + 1) * 3600})"
         for start, end in zip(starts, ends, strict=True)
     )
 
@@ -881,18 +938,26 @@ def time_ranges(hours: Sequence[int]) -> str:
 # ---- account -----------------------------------------------------------------------------------
 def find_commit(job: Job, table: str, run_id: str) -> Row | None:
     """The snapshot of a table that a run committed, unless it was rolled back."""
+    return find_snapshot(job, table, {f"{SUMMARY}run_id": run_id})
+
+
+def find_snapshot(job: Job, table: str, entries: Mapping[str, str]) -> Row | None:
+    """The snapshot whose summary has these entries."""
+    is_it = functools.reduce(
+        Column.__and__, (sf.col("summary")[name] == text for name, text in entries.items())
+    )
     snapshots = job.spark.table(f"{table}.snapshots")
     history = job.spark.table(f"{table}.history").where("is_current_ancestor")
     return (
         snapshots.join(sf.broadcast(history.select("snapshot_id")), "snapshot_id")
-        .where(sf.col("summary")[f"{SUMMARY}run_id"] == run_id)
+        .where(is_it)
         .withColumn("committed_at", sf.unix_micros("committed_at"))
         .first()
     )
 
 
-def rows_added(commit: Row) -> int:
-    return int(commit.summary.get("added-records", 0))
+def rows_added(commit: Row | None) -> int:
+    return int(commit.summary.get("added-records", 0)) if commit else 0
 
 
 def added_by(job: Job, commit: Row) -> DataFrame:
@@ -921,23 +986,31 @@ def account_of(
     job: Job, summary: Mapping[str, str], commit: Row | None, finished_at: datetime
 ) -> Row:
     """What a run did, by its summary and its snapshot, if there was anything to commit."""
+    done = {
+        "curated": rows_added(commit),
+        "snapshot_id": commit.snapshot_id if commit else None,
+        **marks_of(added_by(job, commit) if commit else None),
+    }
+    return account_row(summary, done, finished_at)
+
+
+def account_row(summary: Mapping[str, str], done: Mapping[str, Any], finished_at: datetime) -> Row:
     told = {name.removeprefix(SUMMARY): value for name, value in summary.items()}
     counted = ("objects", "objects_set_aside", "rows_in", "dropped", "too_old")
     figures = {name: int(told[name]) for name in counted}
     started_at = datetime.fromisoformat(told["started_at"])
-    curated = rows_added(commit) if commit else 0
+    through = told["complete_through"]
+    others = figures["dropped"] + figures["too_old"] + done["curated"]
     return Row(
         run_id=told["run_id"],
         started_at=started_at,
         finished_at=finished_at,
         seconds=(finished_at - started_at).total_seconds(),
-        curated=curated,
-        duplicates=figures["rows_in"] - figures["dropped"] - figures["too_old"] - curated,
-        snapshot_id=commit.snapshot_id if commit else None,
-        complete_through=datetime.fromisoformat(told["complete_through"]),
-        kind="schedule",
+        duplicates=figures["rows_in"] - others,
+        complete_through=datetime.fromisoformat(through) if through else None,
+        kind=told["kind"],
         **figures,
-        **marks_of(added_by(job, commit) if commit else None),
+        **done,
     )
 
 
@@ -963,6 +1036,280 @@ def announce(job: Job, account: Row) -> None:
         refused = {"ErrorMessage": str(error)}
     if "ErrorMessage" in refused:
         logger.warning("the event was not sent: %s", refused["ErrorMessage"])
+
+
+# ---- replay ------------------------------------------------------------------------------------
+def replay(job: Job, selection: Selection) -> Row | None:
+    """Rebuild the selected readings from raw, or promote those that came late: counts first, then
+    one atomic swap per day. Killed anywhere and run again, it ends in the same table. It plans
+    nothing in the ledger: what it leaves when it is killed needs no settling."""
+    begin = time.monotonic()
+    if not job.settings.dry_run:
+        create_tables(job)
+        settle_predecessors(job)
+    elif not job.spark.catalog.tableExists(job.readings):
+        raise SystemExit(f"there is no table {job.readings} yet")
+    batch = late_batch(job, selection) if selection.late else raw_batch(job, selection)
+    changes = changes_of(job, batch)
+    print(json.dumps({"replay": counts_of(job, batch, changes)}), flush=True)
+    if job.settings.dry_run:
+        return None
+    too_old = commit_late(job, batch)
+    curated = batch.of("curated")
+    done = {"curated": batch.counts.get("curated", 0), **marks_of(curated)}
+    done["snapshot_id"] = swap_days(job, changes, curated)
+    leave_late(job, batch.rows if selection.late else curated)
+    summary = summary_of(job.settings, batch, too_old, completed_before(job))
+    finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
+    account = account_row(summary, done, finished_at)
+    write_account(job, account)
+    record_taken(job, selection, batch.objects)
+    announce(job, account)
+    return account
+
+
+def readings_now(job: Job) -> DataFrame:
+    """`readings` as they are, whatever is swapped later: what was computed from them, and stored,
+    would be computed anew from the table as it is then."""
+    history = job.spark.table(f"{job.readings}.history")
+    newest = history.orderBy(sf.desc("made_current_at")).select("snapshot_id").first()
+    return job.spark.read.options(**({"versionAsOf": newest[0]} if newest else {})).table(
+        job.readings
+    )
+
+
+def late_batch(job: Job, selection: Selection) -> Batch:
+    """The rows of `late_readings` that are selected. One that is in `readings` is a duplicate: a
+    run was killed before it had taken it out here."""
+    if job.late not in tables_of_readings(job):
+        raise SystemExit(f"there is no table {job.late}")
+    rows = job.spark.table(job.late).drop("reason").where(is_selected(selection))
+    rows = flagged(rows, readings_now(job), "_is_known")
+    fate = sf.when(sf.col("_is_known"), "duplicate").otherwise("curated")
+    rows = rows.withColumns({FATE: fate, "run_id": sf.lit(job.settings.run_id)})
+    return tally(rows.drop("_is_known").persist(), [])
+
+
+def raw_batch(job: Job, selection: Selection) -> Batch:
+    """The selected raw rows, from all objects that may hold some."""
+    objects = find_replayed(job, selection)
+    readable = read_footers(job, objects)
+    return prepare_batch(job, objects_holding(job, selection, readable))
+
+
+def find_replayed(job: Job, selection: Selection) -> list[RawObject]:
+    """The objects that are there, or those of them that are named; none that was set aside."""
+    prefix = job.settings.raw_prefix
+    listed = [raw for raw in job.zone.list_after(prefix) if is_input(prefix, raw)]
+    if not selection.objects:
+        aside = job.spark.table(job.ledger).where("status = 'set_aside'").select("object_key")
+        keys = {row.object_key for row in aside.collect()}
+        return [raw for raw in listed if raw.key not in keys]
+    lines = job.spark.read.text(selection.objects).collect()
+    named = {row.value.strip() for row in lines} - {""}
+    if missing := named - {raw.key for raw in listed}:
+        raise SystemExit(f"{len(missing)} named objects are not there, as {min(missing)}")
+    return [raw for raw in listed if raw.key in named]
+
+
+def objects_holding(
+    job: Job, selection: Selection, objects: Sequence[RawObject]
+) -> Sequence[RawObject]:
+    """Those of the objects that may hold selected rows: Parquet's statistics spare reading most of
+    the others. A row that was read differently before lies elsewhere now; it arrived when the
+    table's row of the selected days did."""
+    may_hold = is_selected(selection)
+    if selection.days:
+        now = readings_now(job).where(is_selected(selection))
+        hour = sf.floor(sf.unix_micros("arrival_time") / sf.lit(3_600_000_000)).alias("hour")
+        hours = now.select(hour).distinct().where("hour IS NOT NULL").orderBy("hour").collect()
+        if hours:
+            arrived = sf.expr(time_ranges([row.hour for row in hours], "arrival_time"))
+            may_hold |= is_selected(replace(selection, days=None)) & arrived
+    uris = [job.zone.uri(raw.key) for raw in objects if not raw.problem]
+    columns = ", ".join(f"{name} {kind}" for name, kind in REQUIRED_COLUMNS.items())
+    if not uris or not (selection.days or selection.device):
+        return objects
+    with suppress(*SPARK_ERRORS):  # a damaged one: prepare_batch will find which
+        rows = job.spark.read.schema(columns).parquet(*uris).where(may_hold)
+        paths = rows.select(sf.col("_metadata.file_path").alias("path")).distinct().collect()
+        names = {row.path.rpartition("/ingest_date=")[2] for row in paths}
+        return [raw for raw in objects if raw.key.rpartition("/ingest_date=")[2] in names]
+    return objects
+
+
+def is_selected(selection: Selection) -> Column:
+    """Whether a row's own day and device are those of the selection."""
+    selected = sf.lit(True)
+    if selection.days:
+        first, last = (day.isoformat() for day in selection.days)
+        selected &= sf.col("event_time") >= sf.expr(f"timestamp'{first} 00:00:00Z'")
+        selected &= sf.col("event_time") < sf.expr(f"timestamp'{last} 00:00:00Z' + INTERVAL 1 DAY")
+    if selection.device:
+        selected &= sf.col("device_id") == selection.device
+    return selected
+
+
+def select(job: Job, rows: DataFrame) -> DataFrame:
+    """Mark what a replay is not for. Rows that are curated in its days are of them, wherever they
+    are read to be now: they leave their old day."""
+    selection = job.settings.selection
+    if not selection:
+        return rows
+    selected = is_selected(selection)
+    if selection.days:
+        rows = flagged(rows, readings_now(job).where(selected), "_is_known")
+        selected |= sf.col("_is_known") & is_selected(replace(selection, days=None))
+    fate = sf.when(selected, sf.col(FATE)).otherwise("unselected")
+    return rows.withColumn(FATE, fate).drop("_is_known")
+
+
+def flagged(rows: DataFrame, others: DataFrame, name: str) -> DataFrame:
+    """The rows, with whether the others have their event id."""
+    ids = others.select("event_id").distinct().withColumn(name, sf.lit(True))
+    return rows.join(ids, "event_id", "left").withColumn(name, sf.coalesce(name, sf.lit(False)))
+
+
+def changes_of(job: Job, batch: Batch) -> DataFrame:
+    """The event ids for which `readings` and the rebuilt rows differ, with the day that each has
+    there and the day that it shall have, since 1970; null = none. A row of the table is replaced,
+    or leaves, if its event was read again, or its record was, whole. What is as it was is no
+    change, nor is what the table has of a newer contract; rows whose raw objects are gone stay."""
+    now = readings_now(job)
+    replaced = now.where("false").select("event_id")
+    curated = batch.of("curated")
+    if batch.rows is None:
+        return replaced.selectExpr("event_id", "NULL old_day", "NULL new_day")
+    if batch.objects:
+        is_read = sf.col(FATE) != "unselected"
+        by_record = batch.rows.groupBy("record_id").agg(sf.bool_and(is_read).alias("whole"))
+        records = by_record.where("whole").select("record_id")
+        events = batch.rows.where(is_read).select("event_id").distinct()
+        ids = now.select("event_id", "record_id")
+        replaced = ids.join(events, "event_id", "left_semi").select("event_id")
+        replaced = replaced.union(ids.join(records, "record_id", "left_semi").select("event_id"))
+    old = imprint(now.join(replaced.distinct(), "event_id", "left_semi"), "old")
+    new = imprint(now.where("false") if curated is None else curated, "new")
+    is_same = sf.col("old_day").eqNullSafe(sf.col("new_day")) & (sf.col("old") == sf.col("new"))
+    is_newer = sf.col("old_version") > sf.col("new_version")
+    differs = ~sf.coalesce(is_same | is_newer, sf.lit(False))
+    both = old.join(new, "event_id", "full_outer").where(differs)
+    return both.select("event_id", "old_day", "new_day").persist()
+
+
+def imprint(rows: DataFrame, name: str) -> DataFrame:
+    """What to compare rows by: the day, the contract's version, and a text of all values but the
+    run's id. Nulls are left out of it: the column may be newer than the table."""
+    values = [
+        sf.array_sort(sf.map_entries(quoted(column))).alias(column)
+        if kind.startswith("map")
+        else sf.col(quoted(column))
+        for column, kind in sorted(rows.dtypes)
+        if column not in ("run_id", FATE)
+    ]
+    return rows.select(
+        "event_id",
+        sf.unix_date(sf.to_date("event_time")).alias(f"{name}_day"),
+        sf.col("contract_version").alias(f"{name}_version"),
+        sf.sha2(sf.to_json(sf.struct(*values)), 256).alias(name),
+    )
+
+
+def counts_of(job: Job, batch: Batch, changes: DataFrame) -> dict[str, Any]:
+    """What a replay will do, or would, by day."""
+    days = {hour // 24: [0, 0, 0] for hour in batch.hours.get("curated", ())}
+    for row in changes.groupBy("old_day", "new_day").count().collect():
+        if row.old_day == row.new_day:
+            days.setdefault(row.old_day, [0, 0, 0])[2] += row["count"]
+            continue
+        for position, day in enumerate((row.new_day, row.old_day)):
+            if day is not None:
+                days.setdefault(day, [0, 0, 0])[position] += row["count"]
+    day = sf.unix_date(sf.to_date("event_time")).alias("day")
+    within = day_ranges(days) if days else "false"
+    now = {
+        row.day: row["count"]
+        for row in readings_now(job).where(within).groupBy(day).count().collect()
+    }
+    return {
+        "run_id": job.settings.run_id,
+        "dry_run": job.settings.dry_run,
+        "objects": len(batch.objects),
+        "rows_in": sum(batch.counts.values()) - batch.counts.get("unselected", 0),
+        "days": [
+            {
+                "day": day_of(day).isoformat(),
+                "rows_now": now.get(day, 0),
+                "rows_after": now.get(day, 0) + added - removed,
+                "added": added,
+                "removed": removed,
+                "changed": changed,
+            }
+            for day, (added, removed, changed) in sorted(days.items())
+        ],
+    }
+
+
+def day_of(number: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=number)
+
+
+def day_ranges(days: Iterable[int]) -> str:
+    """A condition on `event_time` that holds in these days, since 1970, and in no other."""
+    return " OR ".join(
+        f"event_time >= timestamp_seconds({day * 86_400}) "
+        f"AND event_time < timestamp_seconds({(day + 1) * 86_400})"
+        for day in sorted(days)
+    )
+
+
+def swap_days(job: Job, changes: DataFrame, curated: DataFrame | None) -> int | None:
+    """Replace each day that changes, in one snapshot: readers see the day as it was or as it shall
+    be. Days between which readings move are swapped together, or a reader would see them twice or
+    not at all. Gives the last snapshot."""
+    pairs = [(row.old_day, row.new_day) for row in changes.drop("event_id").distinct().collect()]
+    moves = {day for pair in pairs if None not in pair and pair[0] != pair[1] for day in pair}
+    others = {day for pair in pairs for day in pair if day is not None} - moves
+    swap = None
+    for days in [moves, *({day} for day in sorted(others))]:
+        if days:
+            swap = swap_at_once(job, days, changes, curated)
+    return swap.snapshot_id if swap else None
+
+
+def swap_at_once(
+    job: Job, days: Iterable[int], changes: DataFrame, curated: DataFrame | None
+) -> Row | None:
+    """Overwrite these days with what stays in them and what comes. If anything else has changed
+    them meanwhile, it fails and changes nothing."""
+    within = day_ranges(days)
+    table = job.spark.table(job.readings)
+    base = job.spark.table(f"{job.readings}.history").orderBy(sf.desc("made_current_at")).first()
+    leaves = changes.where("old_day IS NOT NULL").select("event_id")
+    rows = table.where(within).join(leaves, "event_id", "left_anti")
+    if curated is not None:
+        comes = changes.where("new_day IS NOT NULL").select("event_id")
+        came = curated.where(within).join(comes, "event_id", "left_semi")
+        rows = rows.unionByName(came, allowMissingColumns=True)
+    writer = rows.select(*(quoted(name) for name in table.columns)).writeTo(job.readings)
+    if base:
+        writer = writer.option("isolation-level", "serializable")
+        writer = writer.option("validate-from-snapshot-id", base.snapshot_id)
+    told = ",".join(day_of(day).isoformat() for day in sorted(days))
+    summary = {f"{SUMMARY}replay_id": job.settings.run_id, f"{SUMMARY}replay_days": told}
+    return commit_once(job, job.readings, summary, lambda: writer.overwrite(sf.expr(within)))
+
+
+def record_taken(job: Job, selection: Selection, objects: Sequence[RawObject]) -> None:
+    """Record the named objects that no run had taken: all their rows are replayed. After the
+    account, so that no entry ever waits for one. Other selections may leave rows in an object: a
+    scheduled run takes it, and finds the replayed ones there."""
+    if not selection.objects or selection.days or selection.device:
+        return
+    taken = job.spark.table(job.ledger).select("object_key").collect()
+    keys = {row.object_key for row in taken}
+    if new := [raw for raw in objects if raw.key not in keys]:
+        append(job, job.ledger, LEDGER_COLUMNS, ledger_entries(job.settings, new))
 
 
 if __name__ == "__main__":

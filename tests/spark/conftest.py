@@ -24,6 +24,14 @@ _databases = itertools.count()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--soak", action="store_true", help="five seeds instead of one, where killed")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes a soak_seed runs once, or five times under --soak."""
+    if "soak_seed" in metafunc.fixturenames:
+        seeds = 5 if metafunc.config.getoption("--soak", default=False) else 1
+        metafunc.parametrize("soak_seed", range(1, seeds + 1))
 
 
 @pytest.fixture(scope="session")

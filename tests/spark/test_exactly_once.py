@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -91,22 +92,40 @@ STEPS: list[tuple[str, Replace]] = [
 LIMIT = ("--maximum_reading_age_days", "30")
 
 
+def delivered(seed: int) -> tuple[list[dict[str, Any]], int, int]:
+    """Raw rows in a random order, many of them twice; how many readings and how many too old ones
+    they are."""
+    random = Random(seed)
+    ages = [*random.choices([0, 1, 29, 31, 400], k=8), 0, 31]
+    rows = [raw_row(f"nothing-{n}") for n in range(random.randint(1, 3))]
+    for n, age in enumerate(ages):
+        for copy in range(random.randint(1, 3)):
+            arrival = NOON + timedelta(seconds=copy)
+            event = NOON - timedelta(days=age)
+            rows.append(raw_row(f"device-{n}", event, arrival, temperature=20.0))
+    random.shuffle(rows)
+    too_old = sum(age > 30 for age in ages)
+    return rows, len(ages) - too_old, too_old
+
+
 @pytest.mark.parametrize(("step", "kill"), STEPS)
 def test_a_killed_run_and_the_next_leave_what_one_run_leaves(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str, kill: Replace
+    lake: Lake, monkeypatch: pytest.MonkeyPatch, step: str, kill: Replace, soak_seed: int
 ) -> None:
-    too_old = raw_row("e", NOON - timedelta(days=31), NOON, temperature=9.0)
-    lake.put(raw_row("a", temperature=20.0), raw_row("b", temperature=1.0), raw_row("d"), too_old)
-    lake.put(raw_row("a", temperature=20.0), too_old)
+    rows, readings, too_old = delivered(soak_seed)
+    # Before the kill, of each kind one; and meanwhile the consumer goes on, in the same hour.
+    lake.put(
+        raw_row("a", temperature=1.0), raw_row("e", NOON - timedelta(days=31), NOON, speed=1.0)
+    )
+    lake.put(*rows[::2])
     lake.put_bytes(b"no Parquet at all")
     with monkeypatch.context() as patch:
         patch.setattr(job, step, kill(getattr(job, step)))
         with pytest.raises(Killed):
             lake.run(*LIMIT)
-    # Meanwhile the consumer goes on, in the same hour.
-    lake.put(raw_row("b", temperature=1.0), raw_row("c", temperature=2.0), too_old)
+    lake.put(*rows[1::2])
     lake.run(*LIMIT)
-    assert_adds_up(lake, 3, too_old=1)
+    assert_adds_up(lake, readings + 1, too_old + 1)
     assert sum(account["objects_set_aside"] for account in lake.accounts()) == 1
 
 

@@ -144,6 +144,17 @@ def test_a_run_stopped_before_its_commit_is_made_good_by_the_next(
     assert sorted(ledger["status"].to_pylist()) == ["curated", "curated", "set_aside"]
     assert len(set(ledger["object_key"].to_pylist())) == 3
 
+    # A replay of the day finds it as it is: tried, it says so and writes nothing.
+    tried = ARGUMENTS | {"--replay_days": f"{NOON:%Y-%m-%d}", "--dry_run": "true"}
+    log = tmp_path / "tried.log"
+    exit_code = submit(SCRIPT, tried, log, threading.Event(), endpoint=endpoint)
+    text = log.read_text()
+    assert exit_code == 0, text
+    counts = json.loads(text.splitlines()[-1])["replay"]
+    assert (counts["objects"], counts["rows_in"]) == (2, 1_502)
+    unchanged = {"rows_now": 1_001, "rows_after": 1_001, "added": 0, "removed": 0, "changed": 0}
+    assert counts["days"] == [{"day": f"{NOON:%Y-%m-%d}", **unchanged}]
+
 
 def stop_after_plan(glue: Any, stopping: threading.Event) -> None:
     """Stop the run once its plan is committed: the ledger's metadata then has a second version."""

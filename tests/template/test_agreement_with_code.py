@@ -10,6 +10,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from audit_lake.metrics import Metric as AuditMetric
+from audit_lake.settings import Settings as AuditSettings
 from ingest_telemetry.metrics import REASON_DIMENSION, Metric
 from ingest_telemetry.settings import Settings
 from telemetry_contract import decoding
@@ -23,7 +25,10 @@ from tests.template.expand import ROOT
 JOB_SCRIPT = ROOT / "glue" / "curate_telemetry.py"
 
 # For tests and replays, never for the schedule.
-ARGUMENTS_OF_A_SINGLE_RUN = {"--run_id", "--now"}
+ARGUMENTS_OF_A_SINGLE_RUN = {
+    *("--run_id", "--now", "--dry_run"),
+    *("--replay_days", "--replay_device", "--replay_objects", "--replay_late"),
+}
 
 # https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html
 ARGUMENTS_OF_GLUE = {
@@ -48,10 +53,8 @@ _ATHENA_TYPES = {
 }
 
 
-def environment(stack: dict[str, Any]) -> dict[str, str]:
-    variables: dict[str, str] = stack["IngestTelemetryFunction"]["Properties"]["Environment"][
-        "Variables"
-    ]
+def environment(stack: dict[str, Any], function: str = "IngestTelemetryFunction") -> dict[str, str]:
+    variables: dict[str, str] = stack[function]["Properties"]["Environment"]["Variables"]
     return variables
 
 
@@ -78,6 +81,16 @@ def columns_of_job(name: str) -> list[str]:
 def test_variables_of_the_function_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
     fields = {field.name.upper() for field in dataclasses.fields(Settings)} - {"LIMITS"}
     assert set(environment(stack)) == fields | set(LIMIT_VARIABLES)
+
+
+def test_variables_of_the_audit_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
+    variables = environment(stack, "AuditLakeFunction")
+    fields = {field.name.upper() for field in dataclasses.fields(AuditSettings)}
+    assert set(variables) == fields
+    settings = AuditSettings.from_environment(variables)
+    assert settings.look_back_minutes == int(job_arguments(stack)["--look_back_minutes"])
+    namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
+    assert settings.powertools_metrics_namespace == namespace
 
 
 def test_defaults_of_the_template_are_those_of_the_contract(stack: dict[str, Any]) -> None:
@@ -110,8 +123,9 @@ def test_variables_fit_into_what_lambda_takes(stack: dict[str, Any]) -> None:
     assert sum(len(name) + len(str(value)) for name, value in environment(stack).items()) < 4096
 
 
-def test_handler_exists_where_the_template_says(stack: dict[str, Any]) -> None:
-    package, module, function = stack["IngestTelemetryFunction"]["Properties"]["Handler"].split(".")
+@pytest.mark.parametrize("name", ["IngestTelemetryFunction", "AuditLakeFunction"])
+def test_handler_exists_where_the_template_says(stack: dict[str, Any], name: str) -> None:
+    package, module, function = stack[name]["Properties"]["Handler"].split(".")
     path = ROOT / "functions" / package / f"{module}.py"
     defined = {
         node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)
@@ -179,7 +193,7 @@ def own_metrics(stack: dict[str, Any], namespace: str) -> dict[str, str]:
 
 def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
     namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
-    emitted = set(Metric) | set(own_metrics(stack, namespace))
+    emitted = set(Metric) | set(AuditMetric) | set(own_metrics(stack, namespace))
     watched = set()
     for resource in stack.values():
         if resource["Type"] != "AWS::CloudWatch::Alarm":
@@ -194,7 +208,7 @@ def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
         watched |= {
             each["MetricName"] for each in single + several if each["Namespace"] == namespace
         }
-    assert {"ReadingsRejected", "ObjectsSetAside", "CurationRuns"} <= watched
+    assert {"ReadingsRejected", "ObjectsSetAside", "CurationRuns", *AuditMetric} <= watched
     assert watched <= emitted
 
 
