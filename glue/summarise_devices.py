@@ -23,10 +23,11 @@ distance_metres     sum of the steps that moved. A step leads from the device's 
 moving_seconds      what these steps took; those of more than MAX_STEP_SECONDS are left out, since
                     nobody knows how much of that the device stood
 jumps               steps that are jumps: a wrong position makes two, there and back
-expected, received  by the device's own sequence numbers. A number above the highest one so far
-                    expects all from there to it, the first of a run itself only, one below nothing;
-                    received = numbers that came, each once. What fills a gap may come in a later
-                    hour: add up several hours before comparing the two
+expected, received  by the device's own sequence numbers. A run expects all from its lowest to its
+                    highest: a number outside of what it had so far expects all from there to
+                    itself, one inside nothing, the first itself only. received = numbers that came,
+                    each once. What fills a gap may come in a later hour: add up several hours
+                    before comparing the two
 gaps                numbers that left out at least one
 restarts            numbers with which the device began anew, a new run: 0 or 1 after a number that
                     is higher by two or more; or one that is more than MAX_REORDERED below, or
@@ -357,14 +358,17 @@ def with_numbers(rows: DataFrame) -> DataFrame:
     rows = rows.withColumns(
         {
             "ahead": sf.col("number") - sf.max("number").over(in_run.rowsBetween(*EARLIER)),
+            "behind": sf.min("number").over(in_run.rowsBetween(*EARLIER)) - sf.col("number"),
             "is_repeated": has_number & (sf.row_number().over(same) > 1),
         }
     )
+    outside = sf.greatest("ahead", "behind", sf.lit(0))
+    is_first = has_number & sf.col("ahead").isNull()
     return rows.withColumns(
         {
-            "expects": sf.when(has_number, sf.greatest(sf.coalesce("ahead", sf.lit(1)), sf.lit(0))),
+            "expects": sf.when(is_first, 1).when(has_number, outside),
             "is_received": has_number & ~sf.col("is_repeated"),
-            "is_gap": sf.col("ahead") > 1,
+            "is_gap": outside > 1,
             "is_reordered": (sf.col("ahead") < 0) & ~sf.col("is_repeated"),
         }
     )

@@ -88,11 +88,11 @@ def count_number(row: dict[str, Any], number: int, previous: int | None, seen: s
     row["received"] += 1
     if not seen:
         row["expected"] += 1
-    elif number > max(seen):
-        row["expected"] += number - max(seen)
-        row["gaps"] += number - max(seen) > 1
     else:
-        row["reordered"] += 1
+        outside = len(range(min(seen), number, -1)) + len(range(max(seen), number))
+        row["expected"] += outside
+        row["gaps"] += outside > 1
+        row["reordered"] += number < max(seen)
     seen.add(number)
 
 

@@ -241,10 +241,11 @@ def test_a_late_reading_sets_no_device_back_and_a_vanished_one_does(
         reading("b", at(days=-3), temperature=1.0),
     )
     summaries.run()
-    summaries.add(
-        reading("a", at(days=-2), temperature=5.0, arrival_time=at(hours=7)),
-        reading("a", at(hours=-1), temperature=6.0, latitude=1.0, longitude=1.0),
-    )
+    # One from far before the days that are then looked at, and one from among them.
+    summaries.add(reading("a", at(days=-5), temperature=5.0, arrival_time=at(hours=7)))
+    summaries.run()
+    assert summaries.device("a")["temperature"] == 20.0
+    summaries.add(reading("a", at(hours=-1), temperature=6.0, latitude=1.0, longitude=1.0))
     summaries.run()
     device = summaries.device("a")
     assert (device["temperature"], device["latitude"], device["status"]) == (20.0, 50.0, "idle")

@@ -26,7 +26,9 @@ NUMBERS: dict[str, tuple[list[int | None], tuple[int, ...]]] = {
     "restart with 1": ([57, 1, 2], (3, 3, 0, 1, 0, 0)),
     "soon": ([3, 1, 2, 3], (4, 4, 0, 1, 0, 0)),
     "with another": ([500, 320, 321], (3, 3, 0, 1, 0, 0)),
-    "not far enough back": ([500, 400, 501], (2, 3, 0, 0, 1, 0)),
+    "not far enough back": ([500, 400, 501], (102, 3, 1, 0, 1, 0)),
+    # A wrong clock: it was the sixth that it sent.
+    "first by its time only": ([6, 3, 4, 5, 7], (5, 5, 1, 0, 3, 0)),
     "largest gap": ([5, 100_005], (100_001, 2, 1, 0, 0, 0)),
     "too large": ([5, 100_006], (2, 2, 0, 1, 0, 0)),
     # A number of the run before is no repetition.
