@@ -1049,6 +1049,7 @@ def replay(job: Job, selection: Selection) -> Row | None:
         settle_predecessors(job)
     elif not job.spark.catalog.tableExists(job.readings):
         raise SystemExit(f"there is no table {job.readings} yet")
+    base = newest_snapshot(job)
     batch = late_batch(job, selection) if selection.late else raw_batch(job, selection)
     changes = changes_of(job, batch)
     print(json.dumps({"replay": counts_of(job, batch, changes)}), flush=True)
@@ -1057,7 +1058,7 @@ def replay(job: Job, selection: Selection) -> Row | None:
     too_old = commit_late(job, batch)
     curated = batch.of("curated")
     done = {"curated": batch.counts.get("curated", 0), **marks_of(curated)}
-    done["snapshot_id"] = swap_days(job, changes, curated)
+    done["snapshot_id"] = swap_days(job, base, changes, curated)
     leave_late(job, batch.rows if selection.late else curated)
     summary = summary_of(job.settings, batch, too_old, completed_before(job))
     finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
@@ -1071,11 +1072,15 @@ def replay(job: Job, selection: Selection) -> Row | None:
 def readings_now(job: Job) -> DataFrame:
     """`readings` as they are, whatever is swapped later: what was computed from them, and stored,
     would be computed anew from the table as it is then."""
-    history = job.spark.table(f"{job.readings}.history")
-    newest = history.orderBy(sf.desc("made_current_at")).select("snapshot_id").first()
-    return job.spark.read.options(**({"versionAsOf": newest[0]} if newest else {})).table(
-        job.readings
-    )
+    newest = newest_snapshot(job)
+    options = {} if newest is None else {"versionAsOf": newest}
+    return job.spark.read.options(**options).table(job.readings)
+
+
+def newest_snapshot(job: Job) -> int | None:
+    history = job.spark.table(f"{job.readings}.history").orderBy(sf.desc("made_current_at"))
+    newest = history.first()
+    return newest.snapshot_id if newest else None
 
 
 def late_batch(job: Job, selection: Selection) -> Batch:
@@ -1263,7 +1268,9 @@ def day_ranges(days: Iterable[int]) -> str:
     )
 
 
-def swap_days(job: Job, changes: DataFrame, curated: DataFrame | None) -> int | None:
+def swap_days(
+    job: Job, base: int | None, changes: DataFrame, curated: DataFrame | None
+) -> int | None:
     """Replace each day that changes, in one snapshot: readers see the day as it was or as it shall
     be. Days between which readings move are swapped together, or a reader would see them twice or
     not at all. Gives the last snapshot."""
@@ -1273,18 +1280,17 @@ def swap_days(job: Job, changes: DataFrame, curated: DataFrame | None) -> int | 
     swap = None
     for days in [moves, *({day} for day in sorted(others))]:
         if days:
-            swap = swap_at_once(job, days, changes, curated)
+            swap = swap_at_once(job, days, base, changes, curated)
     return swap.snapshot_id if swap else None
 
 
 def swap_at_once(
-    job: Job, days: Iterable[int], changes: DataFrame, curated: DataFrame | None
+    job: Job, days: Iterable[int], base: int | None, changes: DataFrame, curated: DataFrame | None
 ) -> Row | None:
     """Overwrite these days with what stays in them and what comes. If anything else has changed
-    them meanwhile, it fails and changes nothing."""
+    them since the snapshot that the replay began with, it fails and changes nothing."""
     within = day_ranges(days)
     table = job.spark.table(job.readings)
-    base = job.spark.table(f"{job.readings}.history").orderBy(sf.desc("made_current_at")).first()
     leaves = changes.where("old_day IS NOT NULL").select("event_id")
     rows = table.where(within).join(leaves, "event_id", "left_anti")
     if curated is not None:
@@ -1292,9 +1298,9 @@ def swap_at_once(
         came = curated.where(within).join(comes, "event_id", "left_semi")
         rows = rows.unionByName(came, allowMissingColumns=True)
     writer = rows.select(*(quoted(name) for name in table.columns)).writeTo(job.readings)
-    if base:
+    if base is not None:
         writer = writer.option("isolation-level", "serializable")
-        writer = writer.option("validate-from-snapshot-id", base.snapshot_id)
+        writer = writer.option("validate-from-snapshot-id", base)
     told = ",".join(day_of(day).isoformat() for day in sorted(days))
     summary = {f"{SUMMARY}replay_id": job.settings.run_id, f"{SUMMARY}replay_days": told}
     return commit_once(job, job.readings, summary, lambda: writer.overwrite(sf.expr(within)))
