@@ -19,12 +19,11 @@ import duckdb
 from botocore.exceptions import ClientError
 from pyiceberg.exceptions import NoSuchTableError
 
-from ops.audit.checks import Case, prepare, run_checks
+from ops.audit.checks import Case, prepare, rows_untaken, run_checks
 from ops.audit.evidence import CURATED_TABLES, Sources, gather
 from ops.audit.findings import Audit, Scope
 
 if TYPE_CHECKING:
-    from mypy_boto3_glue import GlueClient
     from mypy_boto3_s3 import S3Client
 
 
@@ -40,14 +39,22 @@ class Terms:
     look_back: timedelta
 
 
-def audit_stack(sources: Sources, scope: Scope, terms: Terms, now: datetime) -> Audit:
+def audit_stack(
+    sources: Sources,
+    scope: Scope,
+    terms: Terms,
+    now: datetime,
+    memory_megabytes: int | None = None,
+) -> Audit:
     """Audit what arrived in the scope. Takes disk in the folder for temporary files: some three
-    times the size of the raw zone of these hours."""
+    times the size of the raw zone of these hours. Of the memory DuckDB takes most, or what it is
+    given."""
+    limit = {"memory_limit": f"{memory_megabytes}MB"} if memory_megabytes else {}
     with (
         TemporaryDirectory(prefix="audit-") as folder,
-        closing(duckdb.connect(Path(folder) / "evidence.duckdb")) as database,
+        closing(duckdb.connect(Path(folder) / "evidence.duckdb", config=limit)) as database,
     ):
-        gather(sources, scope, database)
+        scope = gather(sources, scope, database)
         kept_since = raw_kept_since(sources.s3, sources.stack.raw_zone_bucket, now)
         case = Case(database, scope, now - terms.settle, kept_since, terms.look_back)
         prepare(case)
@@ -59,6 +66,7 @@ def audit_stack(sources: Sources, scope: Scope, terms: Terms, now: datetime) -> 
             waiting=case.count("SELECT count(*) FROM on_stream ANTI JOIN held USING (position)"),
             raw_objects=case.count("SELECT count(*) FROM raw_objects WHERE state = 'whole'"),
             raw_rows=case.count("SELECT count(*) FROM accepted"),
+            untaken_rows=rows_untaken(case),
             set_aside=case.count("SELECT count(*) FROM ledger WHERE status = 'set_aside'"),
             dropped_rows=case.count("SELECT count(*) FROM accepted WHERE is_dropped"),
             curated_rows=case.count("SELECT count(*) FROM curated"),
@@ -108,12 +116,6 @@ def raw_kept_since(s3: S3Client, bucket: str, now: datetime) -> datetime | None:
     ]
     # A day of grace: what is written last in a day may go with the rest of it.
     return now - timedelta(days=min(days) - 1) if days else None
-
-
-def look_back_of(glue: GlueClient, job_name: str) -> timedelta:
-    """How far back the deployed job's runs look, by its arguments."""
-    arguments = glue.get_job(JobName=job_name)["Job"].get("DefaultArguments", {})
-    return timedelta(minutes=int(arguments["--look_back_minutes"]))
 
 
 def _in_days(days: Sequence[date]) -> str:

@@ -142,7 +142,9 @@ def objects_damaged(case: Case) -> Iterator[Finding]:
     found = case.query(
         """SELECT o.object_key, o.state FROM raw_objects o LEFT JOIN ledger l USING (object_key)
         WHERE o.state <> 'whole' AND coalesce(l.status, '') <> 'set_aside'
-        AND (o.state <> 'foreign' OR l.status IS NOT NULL) ORDER BY o.object_key"""
+        AND (o.state <> 'foreign' OR l.status IS NOT NULL)
+        AND o.object_key < coalesce($end, o.object_key || '~') ORDER BY o.object_key""",
+        end=end_of(case),
     )
     for key, state in found:
         if state == "missing":
@@ -160,19 +162,40 @@ _WHY_ALTERED: Final = {
 
 def objects_not_taken(case: Case) -> Iterator[Finding]:
     """Raw objects that no run has taken and none will: runs begin at the look-back."""
-    newest = case.query("SELECT max(object_key) FROM ledger")[0][0]
-    if newest is None:
-        return
-    date, hour = re.findall(r"=([\d-]+)/", newest.removeprefix(RAW_PREFIX))
-    newest_hour = datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
-    horizon = hour_folder(RAW_PREFIX, newest_hour - case.look_back)
+    horizon = horizon_of(case)
     found = case.query(
         "SELECT object_key FROM raw_objects ANTI JOIN curation_ledger USING (object_key)"
-        " WHERE object_key < $horizon AND state NOT IN ('foreign', 'missing') ORDER BY object_key",
+        " WHERE object_key < least($horizon, $end) AND state NOT IN ('foreign', 'missing')"
+        " ORDER BY object_key",
         horizon=horizon,
+        end=end_of(case),
     )
     for (key,) in found:
         yield Finding("raw_object_not_taken", key, f"runs look no further back than {horizon}")
+
+
+def horizon_of(case: Case) -> str:
+    """The key from which on runs look for objects; before the first run it is that of any."""
+    newest = case.query("SELECT max(object_key) FROM ledger")[0][0]
+    if newest is None:
+        return RAW_PREFIX
+    date, hour = re.findall(r"=([\d-]+)/", newest.removeprefix(RAW_PREFIX))
+    newest_hour = datetime.fromisoformat(f"{date}T{hour}:00:00+00:00")
+    return hour_folder(RAW_PREFIX, newest_hour - case.look_back)
+
+
+def end_of(case: Case) -> str | None:
+    """The key at which the scope's objects end: those of a later hour are a later audit's."""
+    return hour_folder(RAW_PREFIX, case.scope.until) if case.scope.until else None
+
+
+def rows_untaken(case: Case) -> int:
+    """How many accepted rows no run has taken yet, though a later one will."""
+    return case.count(
+        "SELECT count(*) FROM accepted ANTI JOIN ledger USING (object_key)"
+        " WHERE object_key >= $horizon",
+        horizon=horizon_of(case),
+    )
 
 
 def rows_missing(case: Case) -> Iterator[Finding]:
@@ -249,8 +272,10 @@ def accounts_wrong(case: Case) -> Iterator[Finding]:
             coalesce(sum(l.rows) FILTER (l.status = 'curated'), 0)
         FROM curation_runs r LEFT JOIN curation_ledger l USING (run_id)
         WHERE coalesce(r.kind, 'schedule') = 'schedule'
-        AND r.started_at >= coalesce($since, r.started_at) GROUP BY ALL ORDER BY 1""",
+        AND r.started_at >= coalesce($since, r.started_at)
+        AND r.started_at < coalesce($until, 'infinity'::TIMESTAMPTZ) GROUP BY ALL ORDER BY 1""",
         since=case.scope.since,
+        until=case.scope.until,
     )
     for run_id, rows_in, curated, duplicates, dropped, too_old, taken in found:
         parts = curated + duplicates + dropped + too_old
@@ -277,6 +302,9 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
 
 def _may_be_gone(key: str, case: Case) -> bool:
     """Whether an object of that key was not listed, or may have been removed by its lifecycle."""
+    end = case.scope.written_until
+    if end and key >= hour_folder(RAW_PREFIX, end):
+        return True
     starts = [moment for moment in (case.scope.since, case.kept_since) if moment]
     return bool(starts) and key < hour_folder(RAW_PREFIX, max(starts))
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import boto3
-from pyiceberg.catalog import Catalog, load_catalog
 
-from ops.audit.audit import Terms, audit_stack, look_back_of
+from ops.audit.audit import Terms, audit_stack
+from ops.audit.catalogue import catalogue_of
 from ops.audit.evidence import Sources
 from ops.audit.findings import Scope
 from ops.audit.report import json_of, lines_of
 from ops.command_line import ProgressLine, moment
-from ops.errors import OperationError
 from ops.stack import read_stack
+
+if TYPE_CHECKING:
+    from mypy_boto3_glue import GlueClient
 
 DEFAULT_SETTLE_MINUTES = 15
 
@@ -90,21 +93,7 @@ def audit(options: argparse.Namespace, progress: ProgressLine) -> int:
     return 1 if audited.findings else 0
 
 
-def catalogue_of(session: boto3.Session) -> Catalog:
-    """The account's Glue catalogue as PyIceberg sees it, at the endpoints that the SDK takes."""
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise OperationError("no AWS credentials: configure the SDK, or . build/local/environment")
-    keys = credentials.get_frozen_credentials()
-    return load_catalog(
-        "lake",
-        type="glue",
-        **{
-            "client.region": session.region_name,
-            "client.access-key-id": keys.access_key,
-            "client.secret-access-key": keys.secret_key,
-            **({"client.session-token": keys.token} if keys.token else {}),
-            "glue.endpoint": session.client("glue").meta.endpoint_url,
-            "s3.endpoint": session.client("s3").meta.endpoint_url,
-        },
-    )
+def look_back_of(glue: GlueClient, job_name: str) -> timedelta:
+    """How far back the deployed job's runs look, by its arguments."""
+    arguments = glue.get_job(JobName=job_name)["Job"].get("DefaultArguments", {})
+    return timedelta(minutes=int(arguments["--look_back_minutes"]))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -24,7 +24,6 @@ from pyiceberg.exceptions import NoSuchTableError
 from ops import failed_zone
 from ops.audit.findings import Scope
 from ops.errors import OperationError
-from ops.stack import Stack
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX, hour_folder
 
@@ -52,21 +51,39 @@ _TABLES: Final = """
         duplicates BIGINT, dropped BIGINT, too_old BIGINT);
     CREATE TABLE curation_ledger (object_key TEXT, status TEXT, rows BIGINT, run_id TEXT)"""
 SEQUENCE_DIGITS: Final = 56
+# Times of arrival are approximate; a shard's records are in this order but for less than that.
+_ARRIVAL_SLACK: Final = timedelta(minutes=1)
+
+
+class Places(Protocol):
+    """The names of a stack's parts, as far as the audit asks: an `ops.stack.Stack` has them."""
+
+    @property
+    def stream_name(self) -> str: ...
+    @property
+    def raw_zone_bucket(self) -> str: ...
+    @property
+    def rejected_zone_bucket(self) -> str: ...
+    @property
+    def failed_zone_bucket(self) -> str: ...
+    @property
+    def database_name(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Sources:
     """Where a deployed stack's evidence is."""
 
-    stack: Stack
+    stack: Places
     s3: S3Client
     kinesis: KinesisClient
     catalogue: Catalog
     progress: Progress
 
 
-def gather(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) -> None:
-    """Fill the empty `database` with everything that may bear on the scope."""
+def gather(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) -> Scope:
+    """Fill the empty `database` with everything that may bear on the scope; gives the scope with
+    `written_until` as far as the zones were read in the end."""
     database.execute("SET TimeZone = 'UTC'")
     database.execute(_TABLES)
     for name in ("raw_rows", *CURATED_TABLES):
@@ -80,11 +97,28 @@ def gather(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) 
     load_failed_zone(sources, scope, database)
     for name in CURATED_TABLES:
         load_table(sources, name, arrived_in(scope), database)
+    if scope.written_until and not _is_accounted_for(scope, database):
+        scope = replace(scope, written_until=None)
+        load_rejected_zone(sources, scope, database)
     load_raw_zone(sources, scope, database)
+    return scope
+
+
+def _is_accounted_for(scope: Scope, database: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the zones, as far as they were read, hold every record and every curated row."""
+    found = database.execute(
+        """FROM on_stream ANTI JOIN held USING (position) SELECT 1
+        WHERE arrival_time < coalesce($until, 'infinity'::TIMESTAMPTZ)
+        UNION ALL FROM (
+            SELECT event_id FROM readings UNION ALL SELECT event_id FROM late_readings
+        ) ANTI JOIN raw_rows USING (event_id) SELECT 1 LIMIT 1""",
+        {"until": scope.until},
+    )
+    return not found.fetchall()
 
 
 def load_stream(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) -> None:
-    """The positions of the records that the stream still keeps."""
+    """The positions of the records that the stream still keeps, as far as the scope goes."""
     name = sources.stack.stream_name
     start: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
     if scope.since:
@@ -97,6 +131,10 @@ def load_stream(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnect
         while iterator:
             answer = sources.kinesis.get_records(ShardIterator=iterator)
             records = answer["Records"]
+            if records and scope.until:
+                earliest = min(one["ApproximateArrivalTimestamp"] for one in records)
+                if earliest >= scope.until + _ARRIVAL_SLACK:
+                    break
             count += len(records)
             sources.progress(f"stream: {count:,} records")
             rows = {
@@ -180,12 +218,15 @@ def list_zone(
 ) -> Iterator[tuple[str, datetime]]:
     """Keys and times of the objects that may hold what arrived at `scope.since` or later: an object
     lies in the hour in which it was written, never before the arrival of what it holds."""
+    end = hour_folder(prefix, scope.written_until) if scope.written_until else None
     start_after = hour_folder(prefix, scope.since) if scope.since else prefix
     pages = s3.get_paginator("list_objects_v2").paginate(
         Bucket=bucket, Prefix=prefix, StartAfter=start_after
     )
     for page in pages:
         for entry in page.get("Contents", []):
+            if end and entry["Key"] >= end:
+                return
             if not entry["Key"].endswith("/"):
                 yield entry["Key"], entry["LastModified"]
 

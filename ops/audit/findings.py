@@ -62,21 +62,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Scope:
-    """The hours in which what is audited arrived: [since, until), None for no bound."""
+    """The hours in which what is audited arrived: [since, until), None for no bound. The zones are
+    read as far as they were written before `written_until`, and all of them (None) where something
+    is not accounted for by then."""
 
     since: datetime | None = None
     until: datetime | None = None
+    written_until: datetime | None = None
 
 
 @dataclass
 class Audit:
     """What was looked at, and what was found. Records that are `waiting` are on the stream behind
-    all that the zones hold of their shard: the consumer has not come to them yet."""
+    all that the zones hold of their shard: the consumer has not come to them yet. `untaken_rows`
+    were accepted, and a later curation run will take them: their curated rows are not checked."""
 
     records: int = 0
     waiting: int = 0
     raw_objects: int = 0
     raw_rows: int = 0
+    untaken_rows: int = 0
     set_aside: int = 0
     dropped_rows: int = 0
     curated_rows: int = 0

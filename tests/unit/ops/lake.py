@@ -191,7 +191,7 @@ class Lake:
         rows = change(known.to_pylist())
         self.catalogue.tables[table] = pa.Table.from_pylist(rows, schema=known.schema)
 
-    def audit(self, since: datetime | None = None, until: datetime | None = None) -> Audit:
+    def audit(self, **scope: datetime) -> Audit:
         sources = Sources(
             self.stack,
             self.s3,
@@ -201,7 +201,7 @@ class Lake:
         )
         # The records that a test puts arrive by the machine's clock.
         terms = Terms(settle=timedelta(minutes=-1), look_back=timedelta(hours=2))
-        return audit_stack(sources, Scope(since, until), terms, datetime.now(UTC))
+        return audit_stack(sources, Scope(**scope), terms, datetime.now(UTC))
 
     def found(self, **scope: datetime) -> list[tuple[str, str]]:
         """The kinds and subjects of what an audit finds."""

@@ -259,6 +259,79 @@ def test_an_audit_of_some_hours_judges_what_arrived_in_them(lake: Lake) -> None:
     assert lake.found(**hours) == [("row_duplicated", first["event_id"])]
 
 
+def hour_of(moment: datetime) -> dict[str, datetime]:
+    """The scope of the hour in which a moment lies, read as far as a scheduled audit reads it."""
+    since = moment.replace(minute=0)
+    return {"since": since, "until": since + HOUR, "written_until": since + 3 * HOUR}
+
+
+def test_what_is_damaged_is_found_in_its_own_hour_alone(lake: Lake) -> None:
+    times = [lake.now + hours * HOUR for hours in range(4)]
+    keys = [
+        lake.accept(reading(place, at), at=at)
+        for place, at in zip(lake.put_records(4), times, strict=True)
+    ]
+    lake.curate()
+    lake.change("curation_runs", lambda rows: [rows[0], rows[1] | {"duplicates": 3}])
+    for key in keys[2:]:
+        lake.s3.delete_object(Bucket="raw-zone", Key=key)
+    # Runs began in the first of these hours.
+    assert [lake.found(**hour_of(at)) for at in times] == [
+        [("account_wrong", "run-2")],
+        [],
+        [("raw_object_missing", keys[2])],
+        [("raw_object_missing", keys[3])],
+    ]
+
+
+def test_what_no_run_has_taken_yet_is_told(lake: Lake) -> None:
+    assert lake.audit().untaken_rows == 0
+    [place] = lake.put_records(1)
+    lake.accept(reading(place, lake.now), reading(place, lake.now, b"another"))
+    assert lake.audit(**hour_of(lake.now)).untaken_rows == 2
+    assert lake.audit(**hour_of(lake.now - HOUR)).untaken_rows == 0
+    lake.curate()
+    assert lake.audit().untaken_rows == 0
+
+
+def test_an_object_that_no_run_will_take_is_waited_for_by_nobody(lake: Lake) -> None:
+    lake.accept(reading("shardId-000000000000:1", lake.now), at=lake.now - 5 * HOUR)
+    assert lake.audit().untaken_rows == 0
+
+
+def read_of_the_raw_zone(lake: Lake) -> int:
+    """How many objects the last audit read."""
+    told = [text for text in lake.progress if text.startswith("raw zone: ")]
+    return int(told[-1].split()[2])
+
+
+def test_zones_are_read_no_further_than_all_is_accounted_for(lake: Lake) -> None:
+    for hours in range(1, 6):
+        [place] = lake.put_records(1)
+        lake.accept(reading(place, lake.now + hours * HOUR), at=lake.now + hours * HOUR)
+    lake.curate()
+    # By the stream's clock all their records arrived in this hour: it needs all of the zone.
+    assert lake.found(**hour_of(lake.now)) == []
+    assert read_of_the_raw_zone(lake) == 7
+    assert lake.found(**hour_of(lake.now + HOUR)) == []
+    assert read_of_the_raw_zone(lake) == 3
+
+
+@pytest.mark.parametrize("is_on_stream", [True, False])
+def test_what_was_written_long_after_its_arrival_is_found_there(
+    lake: Lake, is_on_stream: bool
+) -> None:
+    place = lake.put_records(1)[0] if is_on_stream else "shardId-000000000000:1"
+    lake.accept(reading(place, lake.now), at=lake.now + 9 * HOUR)
+    lake.curate()
+    assert lake.found(**hour_of(lake.now)) == []
+
+
+def test_the_stream_is_read_no_further_than_the_hours_go(lake: Lake) -> None:
+    long_ago = lake.now - 9 * HOUR
+    assert lake.audit(**hour_of(long_ago)).records == 0
+
+
 def test_the_report_says_what_each_kind_means_and_what_to_do(lake: Lake) -> None:
     lake.change("readings", lambda rows: rows[2:])
     lake.s3.delete_object(Bucket="raw-zone", Key=raw_keys(lake)[1])
