@@ -1,4 +1,4 @@
-# Builds the function's and the layers' artifacts, without Docker and for either processor from any host.
+# Builds the functions' and the layers' artifacts, without Docker and for either processor from any host.
 #
 # SAM runs the target `build-<logical id>` in a copy of the resource's folder and tells it nothing but ARTIFACTS_DIR.
 # The template therefore chooses arm64/Makefile or x86_64/Makefile by its parameter Architecture (ContextPath), and each
@@ -26,12 +26,24 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 # Takes out what is not needed and compiles the rest: $(call finish,<folder>,<where Lambda mounts it>).
 finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 
-.PHONY: build-IngestTelemetryFunction build-ContractLayer build-ColumnarLayer
+# What the audit is made of; the rest of ops is the operator's.
+AUDIT := __init__.py errors.py failed_zone.py \
+	audit/__init__.py audit/audit.py audit/catalogue.py audit/checks.py audit/evidence.py audit/findings.py
+
+.PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-ContractLayer build-ColumnarLayer
 
 build-IngestTelemetryFunction:
 	@$(INSTALL) "$(ARTIFACTS_DIR)"
 	@cp -R . "$(ARTIFACTS_DIR)/ingest_telemetry"
 	@rm "$(ARTIFACTS_DIR)/ingest_telemetry/requirements.txt"
+	@$(call finish,$(ARTIFACTS_DIR),/var/task)
+
+build-AuditLakeFunction:
+	@$(INSTALL) "$(ARTIFACTS_DIR)"
+	@cp -R . "$(ARTIFACTS_DIR)/audit_lake"
+	@rm "$(ARTIFACTS_DIR)/audit_lake/requirements.txt"
+	@mkdir -p "$(ARTIFACTS_DIR)/ops/audit"
+	@for module in $(AUDIT); do cp "$(HERE)../ops/$$module" "$(ARTIFACTS_DIR)/ops/$$module" || exit 1; done
 	@$(call finish,$(ARTIFACTS_DIR),/var/task)
 
 build-ContractLayer:

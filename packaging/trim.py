@@ -1,6 +1,6 @@
 """Takes out of an artifact what it does not need; Lambda takes 250 MB with the layers.
 
-Guarantee: everything that the consumer loads, or may load, stays. A pattern that matches nothing
+Guarantee: everything that a function loads, or may load, stays. A pattern that matches nothing
 ends the build: a new release has moved something, and someone should look again.
 
 Shared objects are not stripped. It would save 22 of 100 MB and no time at start (measured), and
@@ -9,6 +9,7 @@ the artifact would depend on whose machine, with or without a fitting `strip`, b
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 UNNEEDED_OF_PYARROW = (
@@ -25,7 +26,7 @@ UNNEEDED_OF_PYARROW = (
     # The linker's other names for libraries that are loaded by their `.so.<major>` name.
     "libarrow_python*.so",
     "libarrow_python*.so.*.*.*",
-    # Remote procedure calls, file systems, formats and query plans that the function never touches.
+    # Remote procedure calls, file systems, formats and query plans that no function touches.
     # libarrow_substrait stays, though only named: pyarrow's core library is linked against it.
     "libarrow_flight.so.*",
     "libarrow_python_flight.so.*",
@@ -52,8 +53,17 @@ UNNEEDED_OF_PYARROW = (
     "jvm.py",
 )
 
+# The audit reads tables with PyIceberg: by pyarrow's S3, and its datasets import more formats.
+NEEDED_BY_PYICEBERG = ("libarrow_s3.so.*", "_s3fs*", "_csv*", "csv.py", "_json*", "json.py")
+UNNEEDED_BESIDE_PYICEBERG = (
+    "hive_metastore",  # another catalogue's client
+    "zstandard/*cffi*",  # the second of two backends, 12 MB
+    "aws_lambda_powertools/event_handler",
+)
+
 # botocore's models of all of AWS's services are 28 MB, and it looks through their folders at start.
-SERVICES_OF_THE_FUNCTION = ("s3",)
+SERVICES_OF_THE_CONSUMER = ("s3",)
+SERVICES_OF_THE_AUDIT = ("glue", "kinesis", "s3")
 
 
 def trim(folder: Path) -> None:
@@ -62,26 +72,29 @@ def trim(folder: Path) -> None:
     Raises FileNotFoundError when a pattern matches nothing.
     """
     shutil.rmtree(folder / "bin", ignore_errors=True)  # command line tools of some packages
+    is_audit = (folder / "pyiceberg").exists()
+    if is_audit:
+        _trim_by_patterns(folder, UNNEEDED_BESIDE_PYICEBERG)
     if (folder / "pyarrow").exists():
-        _trim_pyarrow(folder / "pyarrow")
+        kept = NEEDED_BY_PYICEBERG if is_audit else ()
+        _trim_by_patterns(
+            folder / "pyarrow", [each for each in UNNEEDED_OF_PYARROW if each not in kept]
+        )
     if (folder / "botocore").exists():
-        _trim_botocore(folder / "botocore")
+        services = SERVICES_OF_THE_AUDIT if is_audit else SERVICES_OF_THE_CONSUMER
+        _trim_botocore(folder / "botocore", services)
 
 
-def _trim_pyarrow(package: Path) -> None:
-    for pattern in UNNEEDED_OF_PYARROW:
+def _trim_by_patterns(package: Path, patterns: Sequence[str]) -> None:
+    for pattern in patterns:
         _remove(package, sorted(package.glob(pattern)), pattern)
 
 
-def _trim_botocore(package: Path) -> None:
+def _trim_botocore(package: Path, services: Sequence[str]) -> None:
     models = package / "data"
-    others = [
-        path
-        for path in models.iterdir()
-        if path.is_dir() and path.name not in SERVICES_OF_THE_FUNCTION
-    ]
+    others = [path for path in models.iterdir() if path.is_dir() and path.name not in services]
     _remove(package, others, "data/<service>")
-    for service in SERVICES_OF_THE_FUNCTION:
+    for service in services:
         if not (models / service).is_dir():
             raise FileNotFoundError(f"{models} has no model of {service}")
 

@@ -11,12 +11,13 @@ compile() {
 environment() {
     compile --universal "requirements/$1.in" --output-file "requirements/$1.txt"
 }
-# shipped FILE PACKAGE...: the comments at the top of the file stay.
+# shipped FILE PACKAGE...: the comments at the top of the file stay. What $without names is left out.
+without=
 shipped() {
     file=$1
     shift
     pinned=$(printf '%s\n' "$@" |
-        compile --no-annotate --constraints requirements/dev.txt --constraints requirements/local.txt -)
+        compile --no-annotate $without --constraints requirements/dev.txt --constraints requirements/local.txt -)
     kept=$(grep '^#' "$file" || true)
     printf '%s\n%s\n' "$kept" "$pinned" >"$file"
 }
@@ -26,3 +27,8 @@ environment sam
 shipped functions/ingest_telemetry/requirements.txt botocore aws-lambda-powertools
 shipped layers/contract/requirements.txt msgspec pybase64
 shipped layers/columnar/requirements.txt pyarrow
+# What PyIceberg needs for its command line and for other catalogues and file systems than ours.
+for package in certifi charset-normalizer click fsspec idna markdown-it-py mdurl pygments requests rich; do
+    without="$without --no-emit-package $package"
+done
+shipped functions/audit_lake/requirements.txt aws-lambda-powertools boto3 duckdb pyarrow 'pyiceberg[glue]'

@@ -1,4 +1,4 @@
-"""The resource types of the template that watch over the pipeline: logs, alarms, their topic.
+"""The resource types of the template that watch over the pipeline: logs, alarms, schedules.
 
 As in `local.deployment.account_resources`: a few calls each to what moto keeps.
 """
@@ -21,7 +21,7 @@ from local.deployment.provider import (
 
 
 def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
-    """Log groups, metric filters, topics, dashboards, alarms and rules for events."""
+    """Log groups, metric filters, topics, dashboards, alarms, rules for events and schedules."""
     return [
         _log_group(clients("logs")),
         _metric_filter(clients("logs")),
@@ -31,6 +31,7 @@ def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
         _dashboard(clients("cloudwatch")),
         _alarm(clients("cloudwatch")),
         _events_rule(clients("events")),
+        _schedule(clients("scheduler")),
     ]
 
 
@@ -212,3 +213,26 @@ def _events_rule(events: Any) -> ApiResource:
         events.delete_rule(Name=name)
 
     return ApiResource("AWS::Events::Rule", known, put, delete, frozenset({"Name"}))
+
+
+def _schedule(scheduler: Any) -> ApiResource:
+    shape = scheduler.meta.service_model.operation_model("CreateSchedule").input_shape
+
+    def create(name: str, properties: Properties) -> Created:
+        arguments = shaped(scheduler, "CreateSchedule", {"Name": name, **properties})
+        made = scheduler.create_schedule(**arguments)
+        return Created(arguments["Name"], {"Arn": made["ScheduleArn"]})
+
+    def change(name: str, properties: Properties) -> Created:
+        arguments = shaped(scheduler, "UpdateSchedule", {**properties, "Name": name})
+        return Created(name, {"Arn": scheduler.update_schedule(**arguments)["ScheduleArn"]})
+
+    # Kept and told, and started by nobody: the local cloud does nothing by the clock.
+    return ApiResource(
+        "AWS::Scheduler::Schedule",
+        frozenset(shape.members) - {"ClientToken"},
+        create,
+        lambda name, _: scheduler.delete_schedule(Name=name),
+        frozenset({"Name", "GroupName"}),
+        change=change,
+    )

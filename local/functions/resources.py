@@ -21,9 +21,9 @@ from local.functions.deployed import DeployedFunctions
 _CONFIGURATION: Final = frozenset(
     {"Description", "Environment", "Handler", "Layers", "MemorySize", "Role", "Runtime", "Timeout"}
 )
-# Settings that change nothing that could be observed here: tracing goes nowhere, and tags are for
-# people.
-_WITHOUT_EFFECT: Final = frozenset({"Tags", "TracingConfig"})
+# Settings that change nothing that could be observed here: tracing goes nowhere, tags are for
+# people, and a function's temporary files are on this machine's disk.
+_WITHOUT_EFFECT: Final = frozenset({"EphemeralStorage", "Tags", "TracingConfig"})
 # What Lambda sets itself. https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 _RESERVED_VARIABLES: Final = frozenset(
     {

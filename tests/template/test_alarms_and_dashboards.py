@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from audit_lake.metrics import Metric as AuditMetric
 from ingest_telemetry.metrics import Metric
+from tests.template.conftest import MakeStack
 from tests.template.expand import ROOT
 
 RUNBOOK = ROOT / "docs" / "operations.md"
@@ -103,6 +105,8 @@ def test_runbook_entries_say_what_it_means_what_to_look_at_and_what_to_do() -> N
         ("TelemetryLake/lake", "ReadingsRejected"),
         ("TelemetryLake/lake", "ObjectsSetAside"),
         ("TelemetryLake/lake", "CurationRuns"),
+        ("TelemetryLake/lake", "AuditFindings"),
+        ("TelemetryLake/lake", "AuditedHours"),
     ],
 )
 def test_loss_and_delay_are_watched(stack: dict[str, Any], namespace: str, metric: str) -> None:
@@ -190,15 +194,30 @@ def test_widgets_draw_metrics_that_someone_emits(stack: dict[str, Any], dashboar
         if name in filters:
             assert labels == []
         else:
-            assert name in set(Metric)
-            assert labels == ["service", "ingest_telemetry"]
+            assert name in {*Metric, *AuditMetric}
+            service = "ingest_telemetry" if name in set(Metric) else "audit_lake"
+            assert labels == ["service", service]
 
 
 def test_every_metric_of_ours_is_drawn(stack: dict[str, Any]) -> None:
     text = "".join(stack[each]["Properties"]["DashboardBody"] for each in DASHBOARDS)
-    assert [metric for metric in Metric if f'"{metric}"' not in text] == []
+    assert [metric for metric in (*Metric, *AuditMetric) if f'"{metric}"' not in text] == []
 
 
 def test_operations_dashboard_shows_every_alarm(stack: dict[str, Any]) -> None:
     (widget,) = [each for each in widgets(stack, "OperationsDashboard") if each["type"] == "alarm"]
     assert widget["properties"]["alarms"] == [f"{name}.Arn" for name in alarms(stack)]
+
+
+def test_a_finding_is_told_for_a_day_and_silence_is_no_finding(stack: dict[str, Any]) -> None:
+    alarm = alarms(stack)["AuditFindingsAlarm"]
+    assert alarm["EvaluationPeriods"] * alarm["Period"] == 24 * 3600
+    assert (alarm["DatapointsToAlarm"], alarm["TreatMissingData"]) == (1, "notBreaching")
+
+
+def test_an_audit_that_stands_still_is_told_and_one_that_nobody_wants_is_not(
+    make_stack: MakeStack,
+) -> None:
+    for schedule, missing in (("rate(1 hour)", "breaching"), ("", "notBreaching")):
+        stack = make_stack(AuditSchedule=schedule)
+        assert alarms(stack)["AuditStaleAlarm"]["TreatMissingData"] == missing

@@ -1,4 +1,4 @@
-"""The built function and layers fit into Lambda, load there, and are built from this source.
+"""The built functions and layers fit into Lambda, load there, and are built from this source.
 
 `make build` makes them; without them these tests fail.
 """
@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import pytest
 
 from tests.template.expand import ROOT
 from tests.template.shared_object import SharedObject, read_shared_object
-from tests.template.statements import operations_called
+from tests.template.statements import services_called
 
 MEGABYTE = 1024 * 1024
-MOST_BYTES = 200 * MEGABYTE  # Lambda's limit is 250 MB, unzipped, function and layers together
+# Lambda's limit is 250 MB, unzipped, function and layers together: who comes near it should know.
+MOST_BYTES = {"IngestTelemetryFunction": 200 * MEGABYTE, "AuditLakeFunction": 240 * MEGABYTE}
 
 # Amazon Linux 2023: glibc 2.34, and libstdc++ of GCC 11.
 NEWEST_OF_THE_RUNTIME = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13)}
@@ -28,7 +30,7 @@ LIBRARIES_OF_THE_RUNTIME = re.compile(
     r"lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|util)\.so\.\d+|ld-linux-.*\.so\.\d+"
 )
 
-# Each would cost a cold start more than all of the consumer, or is a second SDK.
+# In the consumer each would cost a cold start more than all of it, or is a second SDK.
 UNWANTED = ("boto3", "numpy", "pandas", "pydantic", "aws_xray_sdk")
 
 PARTS = {
@@ -36,7 +38,11 @@ PARTS = {
     "IngestTelemetryFunction": "/var/task",
     "ContractLayer/python": "/opt/python",
     "ColumnarLayer/python": "/opt/python",
+    "AuditLakeFunction": "/var/task",
 }
+# What Lambda loads together.
+CONSUMER = ("IngestTelemetryFunction", "ContractLayer/python", "ColumnarLayer/python")
+AUDIT = ("AuditLakeFunction", "ContractLayer/python")
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,15 @@ class Artifact:
 
     @property
     def parts(self) -> list[Path]:
-        return [self.folder / part for part in PARTS]
+        return self.of(PARTS)
 
-    def shared_objects(self) -> dict[Path, SharedObject]:
+    def of(self, parts: Iterable[str]) -> list[Path]:
+        return [self.folder / part for part in parts]
+
+    def shared_objects(self, parts: Iterable[str] = tuple(PARTS)) -> dict[Path, SharedObject]:
         return {
             path: read_shared_object(path)
-            for part in self.parts
+            for part in self.of(parts)
             for path in sorted(part.rglob("*.so*"))
         }
 
@@ -65,11 +74,12 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
     return found
 
 
-def test_function_and_layers_fit_into_lambda(artifact: Artifact) -> None:
-    size = sum(
-        path.stat().st_size for part in artifact.parts for path in part.rglob("*") if path.is_file()
-    )
-    assert size < MOST_BYTES
+@pytest.mark.parametrize("parts", [CONSUMER, AUDIT], ids=lambda parts: parts[0])
+def test_function_and_its_layers_fit_into_lambda(
+    artifact: Artifact, parts: tuple[str, ...]
+) -> None:
+    files = [path for part in artifact.of(parts) for path in part.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES[parts[0]]
 
 
 def test_shared_objects_are_of_one_processor(artifact: Artifact) -> None:
@@ -112,9 +122,12 @@ def test_versions_are_compared_as_numbers(version: str, is_newer: bool) -> None:
     assert is_newer_than_the_runtime(version) is is_newer
 
 
-def test_every_library_that_is_linked_to_is_there(artifact: Artifact) -> None:
+@pytest.mark.parametrize("parts", [CONSUMER, AUDIT], ids=lambda parts: parts[0])
+def test_every_library_that_is_linked_to_is_there(
+    artifact: Artifact, parts: tuple[str, ...]
+) -> None:
     # What trimming took away too much shows here, for the other processor as well.
-    objects = artifact.shared_objects()
+    objects = artifact.shared_objects(parts)
     there = {path.name for path in objects}
     missing = {
         (path.name, library)
@@ -127,8 +140,8 @@ def test_every_library_that_is_linked_to_is_there(artifact: Artifact) -> None:
 
 
 @pytest.mark.parametrize("package", UNWANTED)
-def test_nothing_heavy_came_along(artifact: Artifact, package: str) -> None:
-    assert not [part for part in artifact.parts if (part / package).exists()]
+def test_nothing_heavy_came_along_with_the_consumer(artifact: Artifact, package: str) -> None:
+    assert not [part for part in artifact.of(CONSUMER) if (part / package).exists()]
 
 
 def test_pyarrow_is_trimmed(artifact: Artifact) -> None:
@@ -138,11 +151,19 @@ def test_pyarrow_is_trimmed(artifact: Artifact) -> None:
         assert not list(package.glob(left_over)), left_over
 
 
-def test_botocore_knows_the_services_that_the_function_calls(artifact: Artifact) -> None:
-    models = artifact.folder / "IngestTelemetryFunction" / "botocore" / "data"
+@pytest.mark.parametrize(
+    ("function", "sources"),
+    [
+        ("IngestTelemetryFunction", ["functions/ingest_telemetry"]),
+        ("AuditLakeFunction", ["functions/audit_lake", "ops/audit/catalogue.py"]),
+    ],
+)
+def test_botocore_knows_the_services_that_a_function_calls(
+    artifact: Artifact, function: str, sources: list[str]
+) -> None:
+    models = artifact.folder / function / "botocore" / "data"
     known = {path.name for path in models.iterdir() if path.is_dir()}
-    called = {service for service, _ in operations_called(ROOT / "functions/ingest_telemetry")}
-    assert known == called
+    assert known == services_called(*(ROOT / source for source in sources))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +174,7 @@ def test_botocore_knows_the_services_that_the_function_calls(artifact: Artifact)
             "layers/contract/telemetry_contract",
             "ContractLayer/python/telemetry_contract",
         ),
+        ("functions/audit_lake", "AuditLakeFunction/audit_lake"),
     ],
 )
 def test_artifact_is_built_from_this_source(artifact: Artifact, source: str, built: str) -> None:
@@ -160,6 +182,13 @@ def test_artifact_is_built_from_this_source(artifact: Artifact, source: str, bui
     shipped = modules(artifact.folder / built)
     assert ours
     assert shipped == ours, "build again"
+
+
+def test_the_scheduled_audit_is_the_operator_s(artifact: Artifact) -> None:
+    shipped = modules(artifact.folder / "AuditLakeFunction/ops")
+    ours = modules(ROOT / "ops")
+    assert set(shipped) > {"audit/audit.py", "audit/checks.py", "audit/evidence.py"}
+    assert shipped.items() <= ours.items(), "build again"
 
 
 def modules(folder: Path) -> dict[str, bytes]:
@@ -188,6 +217,7 @@ def test_tracebacks_name_files_as_lambda_has_them(artifact: Artifact, part: str)
     "requirements",
     [
         "functions/ingest_telemetry/requirements.txt",
+        "functions/audit_lake/requirements.txt",
         "layers/contract/requirements.txt",
         "layers/columnar/requirements.txt",
     ],
@@ -219,14 +249,14 @@ print(sorted({name.split(".")[0] for name in sys.modules}))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the artifact is Linux's")
-def test_built_function_starts_with_its_layers_and_nothing_else(
+def test_built_consumer_starts_with_its_layers_and_nothing_else(
     environment_of_the_function: dict[str, str],
 ) -> None:
     artifact = Artifact(ROOT / "build" / "sam-host")
     machine = platform.machine().replace("aarch64", "arm64")
     machines = {each.machine for each in artifact.shared_objects().values()}
     assert machines == {machine}, "built for another processor: run `make build`"
-    paths = os.pathsep.join(map(str, artifact.parts))
+    paths = os.pathsep.join(map(str, artifact.of(CONSUMER)))
     result = subprocess.run(
         [sys.executable, "-S", "-c", WRITE_PARQUET],
         env=environment_of_the_function | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -18,6 +18,7 @@ SETS_OF_PARAMETERS: list[dict[str, str]] = [
     {},
     {"KmsKeyArn": "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d"},
     {"StreamMode": "PROVISIONED", "ShardCount": "2", "CrawlRawZone": "false"},
+    {"AuditSchedule": ""},
     {"CreateDatabase": "false", "AlarmEmail": "someone@example.org"},
     {
         "ExistingRawZoneBucket": "their-raw",
@@ -164,13 +165,14 @@ def test_function_and_layers_are_of_one_architecture(
     assert len(layers) == 2
     for layer in layers:
         assert layer["Properties"]["CompatibleArchitectures"] == [architecture]
-    assert stack["IngestTelemetryFunction"]["Properties"]["Architectures"] == [architecture]
+    for name in ("IngestTelemetryFunction", "AuditLakeFunction"):
+        assert stack[name]["Properties"]["Architectures"] == [architecture]
 
 
 def test_artifacts_are_built_for_the_architecture_of_the_function(
     template: dict[str, Any],
 ) -> None:
-    for name in ("IngestTelemetryFunction", "ContractLayer", "ColumnarLayer"):
+    for name in ("IngestTelemetryFunction", "AuditLakeFunction", "ContractLayer", "ColumnarLayer"):
         metadata = template["Resources"][name]["Metadata"]
         assert metadata["BuildMethod"] == "makefile"
         assert metadata["ContextPath"] == {"Fn::Sub": "packaging/${Architecture}"}
@@ -318,6 +320,31 @@ def test_table_of_rejected_records_needs_no_registered_partitions(stack: dict[st
         assert f"projection.{key}.type" in parameters
         assert f"projection.{key}.range" in parameters
     assert parameters["projection.ingest_hour.digits"] == "2"
+
+
+# ---- audit
+
+
+def test_audit_is_started_by_its_schedule_in_a_role_that_may(stack: dict[str, Any]) -> None:
+    schedule = stack["AuditLakeFunctionSchedule"]
+    assert schedule["Type"] == "AWS::Scheduler::Schedule"
+    assert schedule["Properties"]["ScheduleExpression"] == "rate(1 hour)"
+    target = schedule["Properties"]["Target"]
+    assert (target["Arn"], target["RoleArn"]) == ("AuditLakeFunction.Arn", "AuditScheduleRole.Arn")
+    [policy] = stack["AuditScheduleRole"]["Properties"]["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == target["Arn"]
+
+
+def test_without_a_schedule_nothing_audits(make_stack: MakeStack) -> None:
+    left = {name for name in make_stack(AuditSchedule="") if name.startswith("Audit")}
+    assert left == {"AuditFindingsAlarm", "AuditStaleAlarm"}
+
+
+def test_audit_takes_no_more_than_lambda_gives(stack: dict[str, Any]) -> None:
+    audit = stack["AuditLakeFunction"]["Properties"]
+    assert audit["Timeout"] <= 900
+    assert audit["EphemeralStorage"]["Size"] <= 10_240
 
 
 # ---- what is kept, and what may live side by side

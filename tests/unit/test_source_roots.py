@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OURS = {"ingest_telemetry", "telemetry_contract", "local", "devices", "ops", "benchmarks", "tests"}
+OURS = {
+    *("ingest_telemetry", "audit_lake", "telemetry_contract", "local", "devices", "ops"),
+    *("benchmarks", "tests"),
+}
 
 
 def imported_by(script: Path) -> set[str]:
