@@ -191,17 +191,21 @@ class Lake:
         rows = change(known.to_pylist())
         self.catalogue.tables[table] = pa.Table.from_pylist(rows, schema=known.schema)
 
-    def audit(self, **scope: datetime) -> Audit:
-        sources = Sources(
+    @property
+    def sources(self) -> Sources:
+        """What an audit reads."""
+        return Sources(
             self.stack,
             self.s3,
             self.kinesis,
             self.catalogue,  # type: ignore[arg-type]
             self.progress.append,
         )
+
+    def audit(self, **scope: datetime) -> Audit:
         # The records that a test puts arrive by the machine's clock.
         terms = Terms(settle=timedelta(minutes=-1), look_back=timedelta(hours=2))
-        return audit_stack(sources, Scope(**scope), terms, datetime.now(UTC))
+        return audit_stack(self.sources, Scope(**scope), terms, datetime.now(UTC))
 
     def found(self, **scope: datetime) -> list[tuple[str, str]]:
         """The kinds and subjects of what an audit finds."""

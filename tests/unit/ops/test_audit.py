@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import re
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 
-from ops.audit.checks import ENVELOPE_COLUMNS
-from ops.audit.findings import KINDS, Finding
+from ops.audit.checks import ENVELOPE_COLUMNS, Case, prepare
+from ops.audit.evidence import gather
+from ops.audit.findings import KINDS, Finding, Scope
 from ops.audit.report import json_of, lines_of
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX
@@ -275,7 +278,8 @@ def test_what_is_damaged_is_found_in_its_own_hour_alone(lake: Lake) -> None:
     lake.change("curation_runs", lambda rows: [rows[0], rows[1] | {"duplicates": 3}])
     for key in keys[2:]:
         lake.s3.delete_object(Bucket="raw-zone", Key=key)
-    # Runs began in the first of these hours.
+    # Both runs began in the first of these hours.
+    assert lake.found(**hour_of(lake.now - HOUR)) == []
     assert [lake.found(**hour_of(at)) for at in times] == [
         [("account_wrong", "run-2")],
         [],
@@ -315,6 +319,17 @@ def test_zones_are_read_no_further_than_all_is_accounted_for(lake: Lake) -> None
     assert read_of_the_raw_zone(lake) == 7
     assert lake.found(**hour_of(lake.now + HOUR)) == []
     assert read_of_the_raw_zone(lake) == 3
+
+
+def test_what_was_not_looked_for_is_not_missing(lake: Lake) -> None:
+    at = lake.now + 9 * HOUR
+    lake.accept(reading("shardId-000000000000:1", at), at=at)
+    lake.curate()
+    with closing(duckdb.connect()) as database:
+        scope = gather(lake.sources, Scope(**hour_of(lake.now + HOUR)), database)
+        case = Case(database, scope, lake.now, None, 2 * HOUR)
+        prepare(case)
+        assert case.query("FROM raw_objects") == []
 
 
 @pytest.mark.parametrize("is_on_stream", [True, False])
