@@ -5,6 +5,7 @@ Guarantees: whether the n-th call that matches a fault is struck depends on the 
 injected first; `fired` counts the calls that were struck, or the actions that were carried out.
 """
 
+import math
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -200,6 +201,19 @@ def _checked(kind: str, settings: Mapping[str, Any]) -> Fault:
         raise FaultError(f"{kind}: {problem}")
     if fault.when not in ("before", "after"):
         raise FaultError(f"{kind}: 'when' is before or after, not {fault.when!r}")
-    if fault.seconds < 0 and kind != "clock-jump":
-        raise FaultError(f"{kind}: 'seconds' is not negative")
+    if problem := _out_of_range(fault):
+        raise FaultError(f"{kind}: {problem}")
     return fault
+
+
+def _out_of_range(fault: Fault) -> str | None:
+    """What is wrong with a fault's numbers, if anything is."""
+    if not math.isfinite(fault.seconds) or (fault.seconds < 0 and fault.kind != "clock-jump"):
+        return f"'seconds' is a number of seconds, and not negative, not {fault.seconds}"
+    if fault.times < 0 or fault.skip < 0:
+        return "'times' and 'skip' are 0 or more"
+    if not 0 < fault.probability <= 1:
+        return f"'probability' is above 0 and at most 1, not {fault.probability}"
+    if fault.status and not 400 <= fault.status <= 599:
+        return f"'status' is an error's, 400 to 599, not {fault.status}"
+    return None

@@ -209,11 +209,15 @@ class Broker:
             issued = self._authority.issue_client(client)
             write_private(certificate, issued.certificate_pem)
             write_private(key, issued.private_key_pem)
-            with self._connected_as(name) as connection:
-                connection.sendall(_connect_packet(client))
-                connection.recv(4)  # its acknowledgement: the other connection is closed
-            certificate.unlink()
-            key.unlink()
+            try:
+                with self._connected_as(name) as connection:
+                    connection.sendall(_connect_packet(client))
+                    answer = connection.recv(4)  # once it is there, the other one is closed
+            finally:
+                certificate.unlink()
+                key.unlink()
+            if answer[:1] != b"\x20" or answer[3:] != b"\x00":
+                raise BrokerError(f"{client} could not be cut off: mosquitto said {answer.hex()}")
 
     def save(self) -> None:
         """Have it write sessions and queues to disk now."""
@@ -304,7 +308,11 @@ def _connect_packet(client: str) -> bytes:
     """MQTT 3.1.1's CONNECT to the session that there is, which outlives this connection."""
     name = client.encode()
     body = b"\x00\x04MQTT\x04\x00\x00\x3c" + len(name).to_bytes(2) + name
-    return b"\x10" + len(body).to_bytes(1) + body
+    # The length in groups of seven bits, the least first: a thing's name may have 128 characters.
+    length = (
+        bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])
+    )
+    return b"\x10" + length + body
 
 
 def _end_leftover(files: BrokerFiles) -> None:

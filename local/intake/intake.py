@@ -146,6 +146,7 @@ class Intake:
                 return
             with self._lock:
                 upto = self._requested
+            self._start_again_if_ended(self._broker)
             # Without its connection the bridge's session would end: see `broker`.
             self._wait_for_bridge()
             allowed, refused = evaluate(self._registrations())
@@ -265,22 +266,27 @@ class Intake:
             self._revive_broker()
 
     def _revive_broker(self) -> None:
-        """Start a broker again that has ended by itself. mosquitto 2.0 may crash when a device
-        comes back to a session that it had kept over a reload of the access list."""
         broker = self._broker
+        # Who holds the lock is restarting the broker, or looks after it itself.
         if broker is None or broker.running or not self._reloading.acquire(blocking=False):
             return
         try:
-            if not broker.running and not self._stopping.is_set():
-                _log.error("the broker has ended by itself; starting it again")
-                self._crashes += 1
-                broker.stop()  # what is left of it
-                self._subscribed.clear()
-                broker.start()
+            self._start_again_if_ended(broker)
         except BrokerError:
             _log.exception("the broker does not start; trying again")
         finally:
             self._reloading.release()
+
+    def _start_again_if_ended(self, broker: Broker) -> None:
+        """Start a broker again that has ended by itself. mosquitto 2.0 may crash when a device
+        comes back to a session that it had kept over a reload of the access list."""
+        if broker.running or self._stopping.is_set():
+            return
+        _log.error("the broker has ended by itself; starting it again")
+        self._crashes += 1
+        broker.stop()  # what is left of it
+        self._subscribed.clear()
+        broker.start()
 
     def _flush_metrics(self) -> None:
         data = self._engine.take_metrics()
