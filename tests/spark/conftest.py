@@ -45,6 +45,12 @@ def spark(warehouse: Path) -> Iterator[SparkSession]:
     conf = installation.conf()
     conf["spark.driver.extraJavaOptions"] += f" -Duser.timezone={ELSEWHERE}"
     conf |= {
+        # The default of 1 GB is full after some two hundred tests, and then all is collecting.
+        "spark.driver.memory": "3g",
+        "spark.ui.retainedJobs": "10",
+        "spark.ui.retainedStages": "10",
+        "spark.ui.retainedTasks": "100",
+        "spark.sql.ui.retainedExecutions": "5",
         "spark.sql.extensions": (
             "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions"
         ),
@@ -70,5 +76,7 @@ def spark(warehouse: Path) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> Lake:
-    return Lake(spark, tmp_path / "raw", f"lake_{next(_databases)}")
+def lake(spark: SparkSession, tmp_path: Path) -> Iterator[Lake]:
+    yield Lake(spark, tmp_path / "raw", f"lake_{next(_databases)}")
+    # What a job has stored ends with its process; here that is the next test's too.
+    spark.catalog.clearCache()
