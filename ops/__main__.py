@@ -12,6 +12,7 @@ from ops.audit.command import add_audit
 from ops.command_line import ProgressLine
 from ops.errors import OperationError
 from ops.redrive.command import add_redrive
+from ops.replay.command import add_replay
 
 
 def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
@@ -22,6 +23,7 @@ def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_redrive(commands)
     add_audit(commands)
+    add_replay(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace, ProgressLine], int] = options.command
     progress = progress or ProgressLine(sys.stderr)

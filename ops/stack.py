@@ -28,6 +28,7 @@ class Stack:
     raw_zone_bucket: str
     rejected_zone_bucket: str
     failed_zone_bucket: str
+    curated_zone_bucket: str
     database_name: str
     curation_job_name: str
 
@@ -60,6 +61,7 @@ def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
             raw_zone_bucket=outputs["RawZoneBucketName"],
             rejected_zone_bucket=outputs["RejectedZoneBucketName"],
             failed_zone_bucket=outputs["FailedZoneBucketName"],
+            curated_zone_bucket=outputs["CuratedZoneBucketName"],
             database_name=outputs["DatabaseName"],
             curation_job_name=outputs["CurateTelemetryJobName"],
         )

@@ -57,6 +57,7 @@ STACK = Stack(
     raw_zone_bucket=VALUES["RAW_ZONE_BUCKET"],
     rejected_zone_bucket=VALUES["REJECTED_ZONE_BUCKET"],
     failed_zone_bucket=VALUES["FAILED_ZONE_BUCKET"],
+    curated_zone_bucket=VALUES["CURATED_ZONE_BUCKET"],
     database_name=VALUES["DATABASE_NAME"],
     curation_job_name="",
 )

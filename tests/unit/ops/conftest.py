@@ -31,6 +31,7 @@ OUTPUTS = {
     "RawZoneBucketName": "raw-zone",
     "RejectedZoneBucketName": "rejected-zone",
     "FailedZoneBucketName": "failed-zone",
+    "CuratedZoneBucketName": "curated-zone",
     "DatabaseName": "iot_data_db",
     "CurateTelemetryJobName": "curate-telemetry",
 }

@@ -1,0 +1,110 @@
+"""`ops replay`: its arguments, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import boto3
+
+from ops.command_line import ProgressLine
+from ops.errors import OperationError
+from ops.replay.report import lines_of
+from ops.replay.run import Replay, Selection
+from ops.stack import read_stack
+
+DESCRIPTION = """\
+Build readings anew from raw: a range of days, a device, or raw objects by name. After a change of
+the device registry or of the job, or when raw objects were restored.
+
+Without --apply nothing is changed: the command says, day by day, what would be added, removed and
+changed. With --apply each day that differs is swapped at once; who reads meanwhile sees it as it
+was or as it is. It is a run of the curation job, so none may be running. The same replay again
+changes nothing; one that was stopped is finished by running it again.
+"""
+
+EXAMPLE = """\
+examples:
+  # what would become of three days?
+  python -m ops replay --stack-name iot-telemetry-lake --days 2026-11-01:2026-11-03
+  # do it, for one device
+  python -m ops replay --stack-name iot-telemetry-lake --days 2026-11-01:2026-11-03 \\
+      --device truck-7 --apply
+  # take what was too old for the limit of age into readings after all
+  python -m ops replay --stack-name iot-telemetry-lake --late --apply
+"""
+
+
+def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The `replay` command's arguments."""
+    parser = commands.add_parser(
+        "replay",
+        help="build days, a device or raw objects anew from raw",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--stack-name", required=True, help="the deployed stack")
+    parser.add_argument(
+        "--days", type=days_of, metavar="FIRST:LAST", help="days of event time (UTC), both included"
+    )
+    parser.add_argument("--device", metavar="ID", help="one device")
+    parser.add_argument(
+        "--objects", type=Path, metavar="FILE", help="raw objects: a file with one key a line"
+    )
+    parser.add_argument("--late", action="store_true", help="rows of late_readings instead of raw")
+    parser.add_argument("--apply", action="store_true", help="do it; without, only say what")
+    parser.set_defaults(command=replay, parser=parser)
+
+
+def replay(options: argparse.Namespace, progress: ProgressLine) -> int:
+    """Runs a replay."""
+    if not (options.days or options.device or options.objects or options.late):
+        options.parser.error("say what to replay: --days, --device, --objects or --late")
+    if options.late and options.objects:
+        options.parser.error("--late is about late_readings, which know no objects")
+    selection = Selection(options.days, options.device, keys_in(options.objects), late=options.late)
+    session = boto3.Session()
+    stack = read_stack(session.client("cloudformation"), options.stack_name)
+    outcome = Replay(
+        job_name=stack.curation_job_name,
+        curated_bucket=stack.curated_zone_bucket,
+        glue=session.client("glue"),
+        logs=session.client("logs"),
+        s3=session.client("s3"),
+        pause=time.sleep,
+        progress=progress,
+    ).run(selection, datetime.now(UTC), apply=options.apply)
+    progress.clear()
+    print("\n".join(lines_of(outcome, stack.name)))
+    return 0
+
+
+def days_of(text: str) -> str:
+    """FIRST:LAST, or one day, as the job takes it."""
+    first, _, last = text.partition(":")
+    try:
+        if date.fromisoformat(first) > date.fromisoformat(last or first):
+            raise argparse.ArgumentTypeError(f"{text!r} ends before it begins")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no range of days such as 2026-11-01:2026-11-03"
+        ) from error
+    return f"{first}:{last or first}"
+
+
+def keys_in(file: Path | None) -> tuple[str, ...]:
+    """The keys in a file, one a line; OperationError if there are none."""
+    if file is None:
+        return ()
+    try:
+        keys = tuple(line for line in re.split(r"\r?\n", file.read_text().strip()) if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperationError(f"{file} cannot be read: {error}") from error
+    if not keys:
+        raise OperationError(f"{file} holds no keys: one a line, as `ops audit --json` names them")
+    return keys
