@@ -18,14 +18,15 @@ on calls of AWS (--on, a pattern; --where, --skip, --times, --probability and --
 at once:
   broker-restart     fault broker-restart --seconds 2
   broker-disconnect  fault broker-disconnect
-  reshard            fault reshard --seed 3        or: fault reshard --shards 4
+  reshard            fault reshard --seed 3        or: fault reshard --shards 2
   clock-jump         fault clock-jump --seconds 3600
 and:
   list               fault list                    every fault, and how often it has fired
   clear              fault clear                   or one by its name: fault clear throttle
 
 `kill` ends the function's process or the job run that made the call, nobody else's. `clock-jump`
-moves the clock of the services, not that of functions, jobs and devices.
+moves the clock of the services, not that of functions, jobs and devices; `clear` sets it back.
+`reshard --shards` goes to double or half of the open shards at most, as Kinesis does.
 """
 
 

@@ -149,16 +149,20 @@ class Faults:
             ]
 
     def clear(self, name: str = "") -> int:
-        """Take back the fault `name`, or all, with their counts; how many there were."""
+        """Take back the fault `name`, or all, with their counts; how many there were. A clock that
+        jumped goes back; what other actions did stays done."""
         with self._lock:
             kept = [one for one in self._injected if name and one.fault.name != name]
-            cleared = len(self._injected) - len(kept)
+            cleared = [one.fault for one in self._injected if one not in kept]
             if name and not cleared:
                 there_are = ", ".join(one.fault.name for one in kept) or "none"
                 raise FaultError(f"there is no fault {name!r} to clear; there are: {there_are}")
             self._injected = kept
             self._set_waiting()
-        return cleared
+        for fault in cleared:
+            if fault.kind == "clock-jump":
+                self.actions[fault.kind](replace(fault, seconds=-fault.seconds))
+        return len(cleared)
 
     def _add(self, injected: _Injected) -> None:
         self._injected.append(injected)
@@ -201,6 +205,10 @@ def _checked(kind: str, settings: Mapping[str, Any]) -> Fault:
         raise FaultError(f"{kind}: {problem}")
     if fault.when not in ("before", "after"):
         raise FaultError(f"{kind}: 'when' is before or after, not {fault.when!r}")
+    if kind in ("delay", "clock-jump") and not fault.seconds:
+        raise FaultError(f"{kind}: 'seconds' is missing")
+    if "shards" in settings and fault.shards < 1:
+        raise FaultError(f"{kind}: 'shards' is 1 or more")
     if problem := _out_of_range(fault):
         raise FaultError(f"{kind}: {problem}")
     return fault
@@ -212,8 +220,8 @@ def _out_of_range(fault: Fault) -> str | None:
         return f"'seconds' is a number of seconds, and not negative, not {fault.seconds}"
     if fault.times < 0 or fault.skip < 0:
         return "'times' and 'skip' are 0 or more"
-    if not 0 < fault.probability <= 1:
-        return f"'probability' is above 0 and at most 1, not {fault.probability}"
+    if not 0 <= fault.probability <= 1:
+        return f"'probability' is 0 to 1, not {fault.probability}"
     if fault.status and not 400 <= fault.status <= 599:
         return f"'status' is an error's, 400 to 599, not {fault.status}"
     return None

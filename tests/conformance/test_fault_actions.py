@@ -191,6 +191,23 @@ def test_a_reshard_that_can_not_be_done_is_refused_and_not_counted(
 # -------------------------------------------------------------------------- clock jump
 
 
+@pytest.mark.ours("what is cleared is as if it had not been")
+def test_a_clock_that_jumped_goes_back_when_the_jumps_are_cleared(bench: FaultBench) -> None:
+    kinesis = bench.client("kinesis")
+    before = bench.put(kinesis, b"before", "clocked")
+    place = kinesis.get_shard_iterator(
+        StreamName=bench.stream, ShardId=before["ShardId"], ShardIteratorType="LATEST"
+    )["ShardIterator"]
+    bench.faults.inject("clock-jump", seconds=250)
+    bench.faults.inject("clock-jump", name="further", seconds=100)
+    bench.faults.clear("further")
+    kinesis.get_records(ShardIterator=place)  # it would have expired after 300
+    bench.faults.clear()
+    bench.faults.inject("clock-jump", seconds=250)
+    kinesis.get_records(ShardIterator=place)
+    bench.faults.clear()
+
+
 @pytest.mark.documented(ITERATOR_LIFE)
 def test_iterators_expire_in_a_clock_jump_and_records_arrive_in_order(bench: FaultBench) -> None:
     kinesis = bench.client("kinesis")

@@ -353,17 +353,20 @@ def test_a_fault_that_is_not_there_can_not_be_cleared(bench: FaultBench) -> None
         ("throttle", {"times": -1}),
         ("throttle", {"skip": -4}),
         ("throttle", {"probability": 7}),
-        ("throttle", {"probability": 0}),
+        ("throttle", {"probability": -0.1}),
         ("error", {"status": 200}),
         ("delay", {"seconds": float("nan")}),
         ("delay", {"seconds": -1}),
+        ("delay", {}),
+        ("clock-jump", {}),
         ("clock-jump", {"seconds": float("inf")}),
+        ("reshard", {"shards": 0}),
     ],
 )
 def test_a_fault_that_would_strike_nothing_or_break_all_is_refused(
     bench: FaultBench, kind: str, settings: dict[str, Any]
 ) -> None:
-    on = {} if kind == "clock-jump" else {"on": "s3:PutObject"}
+    on = {} if kind in ("clock-jump", "reshard") else {"on": "s3:PutObject"}
     with pytest.raises(FaultError, match=f"{kind}: '"):
         bench.faults.inject(kind, **on, **settings)
     assert bench.faults.shown() == []

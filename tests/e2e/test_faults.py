@@ -56,9 +56,6 @@ ON_CALLS: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.fixture(autouse=True)
 def no_faults_afterwards(demo: Demonstration) -> Iterator[None]:
     yield
-    ahead = sum(one["seconds"] for one in demo.cloud.faults() if one["kind"] == "clock-jump")
-    if ahead:
-        demo.cloud.inject("clock-jump", seconds=-ahead)
     demo.cloud.clear_faults()
 
 
