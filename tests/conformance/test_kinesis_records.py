@@ -4,6 +4,7 @@ import hashlib
 import sys
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
@@ -300,8 +301,20 @@ def test_the_cost_of_a_put_does_not_grow_with_what_the_shard_holds(clock: Clock)
             sys.settrace(before)
         return counted
 
+    def allocated_bytes() -> int:
+        # What goes over all records in one instruction, a copy of the list, shows here.
+        tracemalloc.start()
+        try:
+            streams.put_record(StreamName="telemetry", Data=b"x", PartitionKey="k")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    held = 20_000
     instructions()  # the first ever is special
     few = instructions()
-    for _ in range(20_000):
+    for _ in range(held):
         streams.put_record(StreamName="telemetry", Data=b"x", PartitionKey="k")
     assert 0 < instructions() <= few
+    # The least of some: now and then the list grows.
+    assert min(allocated_bytes() for _ in range(5)) < held
