@@ -50,7 +50,7 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 ##@ Work on it
 # From the quickest to the slowest, so that what is wrong shows early.
 SUITES := $(addprefix tests/,unit template corpora conformance integration spark e2e)
-.PHONY: setup test check unit spark soak conformance integration e2e bench format golden docs lock clean help
+.PHONY: setup test check unit spark soak conformance integration e2e bench bench-curation format golden docs lock clean help
 setup: environment local-environment ## Install the environments (the other commands do it by themselves)
 
 test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
@@ -89,6 +89,10 @@ e2e: environment $(BUILT) ## From MQTT devices to curated rows
 bench: environment ## The consumer beside what one would write otherwise, in one run
 	$(BIN)/python -m benchmarks.consumer
 
+bench-curation: environment ## The curation job by length of history, and beside a plain script (15 minutes)
+	$(BIN)/python -m benchmarks.curation_rate
+	$(BIN)/python -m benchmarks.curation_history
+
 format: environment ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -109,7 +113,7 @@ clean: ## Remove what was built; environments and downloads stay
 help: ## Print these lines
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- environments ----------------------------------------------------------------------------
 .PHONY: environment local-environment
