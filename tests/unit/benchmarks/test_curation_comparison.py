@@ -1,6 +1,6 @@
 """What the job's benchmarks stand on: the same readings for all, and what a log says was read.
 
-The benchmarks themselves run, small, in tests/spark/test_benchmarks.py. How fast anything is, is no
+How fast anything is, is no
 test's business.
 """
 
