@@ -89,7 +89,7 @@ e2e: environment $(BUILT) ## From MQTT devices to curated rows
 bench: environment ## The consumer beside what one would write otherwise, in one run
 	$(BIN)/python -m benchmarks.consumer
 
-bench-curation: environment ## The curation job by length of history, and beside a plain script (15 minutes)
+bench-curation: environment ## The curation job by length of history, and beside a plain script (10 minutes)
 	$(BIN)/python -m benchmarks.curation_rate
 	$(BIN)/python -m benchmarks.curation_history
 

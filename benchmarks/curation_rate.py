@@ -277,7 +277,7 @@ def run(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--readings", type=int, default=1_000_000, help="of the input (1000000)")
     parser.add_argument("--objects", type=int, default=120, help="that hold them (120)")
-    parser.add_argument("--rounds", type=int, default=3, help="times each is measured (3)")
+    parser.add_argument("--rounds", type=int, default=2, help="times each is measured (2)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     given = parser.parse_args(arguments)
     if given.rounds < 1 or not HOURS <= given.objects <= given.readings:
