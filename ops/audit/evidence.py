@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -141,7 +141,10 @@ def load_stream(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnect
                 "position": [f"{shard}:{one['SequenceNumber']}" for one in records],
                 "shard": [shard] * len(records),
                 "sequence": [sortable(one["SequenceNumber"]) for one in records],
-                "arrival_time": [one["ApproximateArrivalTimestamp"] for one in records],
+                # boto3 gives the machine's own zone, whose changes of offset Arrow cannot take over
+                "arrival_time": [
+                    one["ApproximateArrivalTimestamp"].astimezone(UTC) for one in records
+                ],
             }
             if records:
                 _insert(database, "on_stream", pa.table(rows))
