@@ -7,9 +7,8 @@ answer was lost on the way.
 
 import argparse
 import random
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
@@ -108,25 +107,31 @@ class _Named(msgspec.Struct):
     device_id: str
 
 
-def main(argv: Sequence[str]) -> int:
-    """Put a file's readings on a stream: `python -m devices.direct_producer --help`."""
-    arguments = argparse.ArgumentParser(
-        prog="python -m devices.direct_producer",
+_EXAMPLE = """\
+example:
+  python -m devices produce --stream <stack output TelemetryStreamName> readings.json
+"""
+
+
+def add_produce(commands: Any) -> None:
+    """The command's arguments, among the others of `python -m devices`."""
+    arguments = commands.add_parser(
+        "produce",
+        help="a file's readings straight to the stream, without MQTT",
         description="Put a JSON array of readings on the stream with the SDK.",
-        epilog="example: python -m devices.direct_producer --stream <TelemetryStreamName> a.json",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument("file", type=Path)
     arguments.add_argument("--stream", required=True, help="the stack's output TelemetryStreamName")
-    options = arguments.parse_args(argv)
+    arguments.set_defaults(command=_produce)
+
+
+def _produce(options: argparse.Namespace) -> int:
     try:
         readings = read_readings(options.file)
-        result = put_readings(boto3.client("kinesis"), options.stream, readings)
-    except (msgspec.MsgspecError, OSError, NotPut) as error:
-        print(f"devices.direct_producer: {error}", file=sys.stderr)
-        return 1
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{options.file} is not a JSON array of readings: {error}") from None
+    result = put_readings(boto3.client("kinesis"), options.stream, readings)
     print(f"{result.put} put, {result.retried} sent again")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

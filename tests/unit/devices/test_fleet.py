@@ -1,10 +1,9 @@
-"""The fleet's commands and its replay of a file, as far as no broker is needed."""
+"""The replay of a file, as far as no broker is needed."""
 
 from pathlib import Path
 
 import pytest
 
-from devices.__main__ import parser
 from devices.connection import Endpoint, parse_endpoint
 from devices.fleet import devices_in_replay, replay_file
 
@@ -33,10 +32,3 @@ def test_a_replay_needs_credentials_for_every_device(tmp_path: Path) -> None:
 def test_an_endpoint_without_a_port_has_the_port_of_mqtt_over_tls() -> None:
     assert parse_endpoint("x-ats.iot.eu-west-1.amazonaws.com").port == 8883
     assert parse_endpoint("localhost:12345") == Endpoint("localhost", 12345)
-
-
-def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parser().parse_args(["--help"])
-    assert ended.value.code == 0
-    assert '--ca-file "$DEVICE_CA"' in capsys.readouterr().out

@@ -1,0 +1,103 @@
+"""`python -m devices simulate`: registers a fleet and lets it publish, locally or to AWS."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from devices.connection import parse_endpoint
+from devices.fleet import FleetConfig, FleetResult, devices_in_replay, replay_file, run_fleet
+from devices.messages import Shares
+from devices.provisioning import provision_fleet
+
+_EXAMPLES = """\
+against the local cloud (after `make up`):
+  . build/local/environment
+  python -m devices simulate --policy "$DEVICE_POLICY_NAME" --ca-file "$DEVICE_CA" \\
+      --devices 20 --messages 10000
+against AWS (credentials and region as for the AWS CLI):
+  python -m devices simulate --policy <stack output DevicePolicyName> --devices 5 --messages 1000
+a file of readings, each published by its own device:
+  python -m devices simulate --policy ... --replay readings.json
+
+Progress goes to standard error, the account of the run to standard output as JSON.
+"""
+
+
+def add_simulate(commands: Any) -> None:
+    """The command's arguments, among the others of `python -m devices`."""
+    arguments = commands.add_parser(
+        "simulate",
+        help="a fleet of MQTT devices, or a file as one",
+        description="Simulate a fleet of MQTT devices, or replay a file as one.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = arguments.add_argument
+    add("--policy", required=True, help="the IoT policy of the stack's output DevicePolicyName")
+    add("--devices", type=int, default=20, help="how many devices to simulate (default 20)")
+    add("--messages", type=int, default=10_000, help="how many to send in all (default 10000)")
+    add("--seed", type=int, default=7, help="the same seed sends the same fleet (default 7)")
+    add("--duplicates", type=float, default=Shares.duplicates, help="share sent twice")
+    add("--bad", type=float, default=Shares.bad, help="share that breaks the contract")
+    add("--late", type=float, default=Shares.late, help="share that is hours or days old")
+    add("--replay", type=Path, metavar="FILE", help="publish this JSON array of readings instead")
+    add("--application", help="second level of the topic (default fleet, or sensors)")
+    add("--basic-ingest", metavar="RULE", help="publish through $aws/rules/RULE/")
+    add("--endpoint", help="host:port of the broker (default: what DescribeEndpoint says)")
+    add("--ca-file", type=Path, help="the broker's authority (default: the system's)")
+    add(
+        "--certificates",
+        type=Path,
+        default=Path("build/devices"),
+        help="where the devices' certificates and keys are kept (default build/devices)",
+    )
+    arguments.set_defaults(command=_simulate)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    """Register, publish, print the account; 0 if every message was acknowledged."""
+    result = _run(options)
+    print(json.dumps(asdict(result), indent=2))
+    return 0 if result.acknowledged == result.sent else 1
+
+
+def _run(options: argparse.Namespace) -> FleetResult:
+    iot = boto3.client("iot")
+    address = (
+        options.endpoint or iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+    )
+    # IoT Core discards what exceeds its limits; another broker has its own.
+    paced = ".amazonaws.com" in address
+    endpoint = parse_endpoint(address, options.ca_file, paced)
+    if options.replay:
+        names = devices_in_replay(options.replay)
+    else:
+        names = tuple(f"tracker-{number:04}" for number in range(1, options.devices + 1))
+    print(f"registering {len(names)} devices", file=sys.stderr)
+    devices = provision_fleet(iot, names, options.policy, options.certificates)
+    if options.replay:
+        return replay_file(
+            options.replay, endpoint, devices, options.application or "sensors", _show
+        )
+    config = FleetConfig(
+        endpoint=endpoint,
+        devices=devices,
+        now=datetime.now(UTC),
+        seed=options.seed,
+        messages=options.messages,
+        shares=Shares(duplicates=options.duplicates, bad=options.bad, late=options.late),
+        application=options.application or "fleet",
+        rule_name=options.basic_ingest,
+    )
+    return run_fleet(config, _show)
+
+
+def _show(acknowledged: int, expected: int) -> None:
+    end = "\n" if acknowledged == expected else ""
+    print(f"\r{acknowledged} of {expected} acknowledged", end=end, file=sys.stderr, flush=True)
