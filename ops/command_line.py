@@ -1,10 +1,32 @@
-"""What the commands share: a line that shows progress, and how a time is written."""
+"""What the commands share: how they are called, how they show progress, how a time is written."""
 
 from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
 from typing import TextIO
+
+
+def stack_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    *,
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """A command about a deployed stack, which --stack-name names; it still needs its `command`."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--stack-name", required=True, metavar="NAME", help="the deployed stack")
+    parser.set_defaults(parser=parser)
+    return parser
 
 
 class ProgressLine:

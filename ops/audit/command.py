@@ -14,7 +14,7 @@ from ops.audit.catalogue import catalogue_of
 from ops.audit.evidence import Sources
 from ops.audit.findings import Scope
 from ops.audit.report import json_of, lines_of
-from ops.command_line import ProgressLine, moment
+from ops.command_line import ProgressLine, moment, stack_command
 from ops.stack import read_stack
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ bytes that its name was made from, and be taken by a run; each accepted reading 
 row, as it was accepted; each curated row must have been accepted; each run's account must add up.
 """
 
-EXAMPLE = """\
+EXAMPLES = """\
 examples:
   # everything that the stack holds
   python -m ops audit --stack-name iot-telemetry-lake
@@ -45,15 +45,13 @@ Exit code: 0 nothing found, 1 something found, or it could not be audited, 2 wro
 
 def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `audit` command's arguments."""
-    parser = commands.add_parser(
+    parser = stack_command(
+        commands,
         "audit",
-        help="name every record or row that is missing, extra or altered",
+        summary="name every record or row that is missing, extra or altered",
         description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--stack-name", required=True, help="the deployed stack")
     parser.add_argument(
         "--since", type=moment, metavar="TIME", help="only what arrived then or later"
     )
@@ -66,7 +64,7 @@ def add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="how long a record may be on its way to a zone (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="all findings, as one JSON object")
-    parser.set_defaults(command=audit, parser=parser)
+    parser.set_defaults(command=audit)
 
 
 def audit(options: argparse.Namespace, progress: ProgressLine) -> int:

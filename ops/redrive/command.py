@@ -8,7 +8,7 @@ import sys
 import boto3
 from botocore.config import Config
 
-from ops.command_line import ProgressLine, moment
+from ops.command_line import ProgressLine, moment, stack_command
 from ops.delivery import Function, Stream
 from ops.redrive.pace import Pace
 from ops.redrive.report import lines_of, trouble_lines
@@ -61,17 +61,16 @@ The account and region are those of the AWS SDK; for the local cloud, first
 
 def add_redrive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `redrive` command's arguments."""
-    parser = commands.add_parser(
+    parser = stack_command(
+        commands,
         "redrive",
-        help="send rejected readings and the failed zone in again",
+        summary="send rejected readings and the failed zone in again",
         description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    add = parser.add_argument
-    add("--stack-name", required=True, metavar="NAME", help="the deployed stack")
-    add("--apply", action="store_true", help="send it; without, only say what would be sent")
+    parser.add_argument(
+        "--apply", action="store_true", help="send it; without, only say what would be sent"
+    )
 
     what = parser.add_argument_group("what to redrive (everything that is waiting, unless said)")
     add = what.add_argument
@@ -104,7 +103,7 @@ def add_redrive(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add = how.add_argument
     add("--limit", type=count, metavar="N", help="send at most N records; says how many are left")
     add("--rate", type=count, metavar="N", help="send at most N records a second")
-    parser.set_defaults(command=redrive, parser=parser)
+    parser.set_defaults(command=redrive)
 
 
 def count(text: str) -> int:

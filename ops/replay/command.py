@@ -10,7 +10,7 @@ from pathlib import Path
 
 import boto3
 
-from ops.command_line import ProgressLine
+from ops.command_line import ProgressLine, stack_command
 from ops.errors import OperationError
 from ops.replay.report import lines_of
 from ops.replay.run import Replay, Selection
@@ -26,7 +26,7 @@ was or as it is. It is a run of the curation job, so none may be running. The sa
 changes nothing; one that was stopped is finished by running it again.
 """
 
-EXAMPLE = """\
+EXAMPLES = """\
 examples:
   # what would become of three days?
   python -m ops replay --stack-name iot-telemetry-lake --days 2026-11-01:2026-11-03
@@ -40,15 +40,13 @@ examples:
 
 def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `replay` command's arguments."""
-    parser = commands.add_parser(
+    parser = stack_command(
+        commands,
         "replay",
-        help="build days, a device or raw objects anew from raw",
+        summary="build days, a device or raw objects anew from raw",
         description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--stack-name", required=True, help="the deployed stack")
     parser.add_argument(
         "--days", type=days_of, metavar="FIRST:LAST", help="days of event time (UTC), both included"
     )
@@ -58,7 +56,7 @@ def add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--late", action="store_true", help="rows of late_readings instead of raw")
     parser.add_argument("--apply", action="store_true", help="do it; without, only say what")
-    parser.set_defaults(command=replay, parser=parser)
+    parser.set_defaults(command=replay)
 
 
 def replay(options: argparse.Namespace, progress: ProgressLine) -> int:
