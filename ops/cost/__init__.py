@@ -1,0 +1,1 @@
+"""What a month costs: quantities of a load under the settings, times a dated price table."""
