@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -234,7 +234,7 @@ class RuleEngine:
         stream = ""
         try:
             stream = action.stream_name.render(message)
-            key = action.partition_key.render(message)
+            key = action.partition_key.render(_spoken_for(message))
             self._call(
                 lambda: self._kinesis.put_record(StreamName=stream, Data=output, PartitionKey=key)
             )
@@ -297,6 +297,13 @@ class RuleEngine:
     def _measure(self, name: str, rule: str, action: str = "") -> None:
         with self._lock:
             self._metrics[name, rule, action] += 1
+
+
+def _spoken_for(message: Evaluation) -> Evaluation:
+    """On AWS whatever came over MQTT has a client id. Where several devices may publish on a topic,
+    this broker does not tell which one did: the topic stands for it in the partition key, so that
+    the order of each is kept."""
+    return message if message.client_id else replace(message, client_id=message.topic)
 
 
 def _is_transient(error: Exception) -> bool:

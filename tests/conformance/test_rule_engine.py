@@ -297,6 +297,26 @@ def test_an_undefined_partition_key_fails_the_action_as_kinesis_refuses_it() -> 
     assert len(bucket.objects) == 1
 
 
+BY_CLIENT = {
+    "Kinesis": {"StreamName": "telemetry", "PartitionKey": "${clientid()}", "RoleArn": "r"}
+}
+
+
+@pytest.mark.documented(pages.FUNCTIONS)
+def test_a_partition_key_may_be_the_client_id() -> None:
+    engine = engine_with(stream := Stream(), Actions=[BY_CLIENT])
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}", "gateway-1"))
+    assert [key for key, _ in stream.records] == ["gateway-1"]
+
+
+@pytest.mark.ours("mosquitto tells no subscriber who published; the order of each must be kept")
+def test_where_the_client_is_not_known_the_topic_is_its_partition_key() -> None:
+    engine = engine_with(stream := Stream(), Actions=[BY_CLIENT])
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+    assert [key for key, _ in stream.records] == ["dt/fleet/d1/telemetry"]
+    assert "client_id" not in json.loads(stream.records[0][1])
+
+
 @pytest.mark.documented(pages.QUOTAS)
 def test_a_message_over_128_kib_is_dropped_and_counted() -> None:
     stream = Stream()

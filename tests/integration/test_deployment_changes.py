@@ -180,6 +180,41 @@ def test_a_changed_rule_is_what_evaluates_the_next_message(
     assert (envelope["edition"], envelope["client_id"]) == ("second", device.thing_name)
 
 
+def test_a_second_topic_filter_takes_a_fleet_that_publishes_elsewhere(
+    cloud: LocalCloud, outputs: dict[str, str], device: DeviceCredentials
+) -> None:
+    topic, s3 = "asset/tracker", client(cloud, "s3")
+    bucket = outputs["RawZoneBucketName"]
+
+    def answer() -> str | None:
+        acknowledged: list[str | None] = []
+        now = datetime.now(UTC).isoformat()
+        payload = {"device_id": "asset-001", "timestamp": now, "sequence": 29}
+        with Connection(cloud.device_endpoint(), device) as connection:
+            connection.publish(topic, json.dumps(payload).encode(), acknowledged.append)
+            assert wait_until(lambda: bool(acknowledged))
+        return acknowledged[0]
+
+    def arrived() -> list[dict[str, Any]]:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="raw_data/")
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
+        rows = [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+        return [row for row in rows if row["topic"] == topic]
+
+    assert answer() == "NOT_AUTHORIZED"
+    assert update(cloud, SecondTopicFilter=topic)["StackStatus"] == "UPDATE_COMPLETE"
+    assert answer() is None
+    assert wait_until(lambda: bool(arrived()))
+    (row,) = arrived()
+    assert (row["device_id"], row["identity"]) == ("asset-001", "claimed")
+    # And away again: the permission goes with the rule.
+    assert update(cloud, SecondTopicFilter="")["StackStatus"] == "UPDATE_COMPLETE"
+    assert answer() == "NOT_AUTHORIZED"
+    (status,) = client(cloud, "iot").list_topic_rules()["rules"]
+    assert status["ruleName"] == outputs["TelemetryRuleName"]
+
+
 def test_a_rule_with_a_function_that_is_not_emulated_is_refused_and_the_old_one_goes_on(
     cloud: LocalCloud, outputs: dict[str, str], device: DeviceCredentials
 ) -> None:
@@ -246,7 +281,7 @@ def test_deleting_the_stack_removes_all_but_what_is_to_be_kept(
         Connection(cloud.device_endpoint(), device).__enter__()
     for zone in ("Raw", "Rejected", "Failed", "Curated"):
         client(cloud, "s3").head_bucket(Bucket=outputs[f"{zone}ZoneBucketName"])
-    assert sum(map(len, batches(cloud, outputs["RawZoneBucketName"]))) == 29
+    assert sum(map(len, batches(cloud, outputs["RawZoneBucketName"]))) == 30
     database = client(cloud, "glue").get_database(Name=outputs["DatabaseName"])
     assert database["Database"]["Name"] == outputs["DatabaseName"]
 

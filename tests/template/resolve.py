@@ -82,6 +82,11 @@ class _Stack:
                 return self.value(yes if self.holds(condition) else no)
             case "Fn::Sub":
                 return self._substitute(argument)
+            case "Fn::Join":
+                separator, parts = argument[0], self.value(argument[1])
+                return separator.join(parts)
+            case "Fn::Split":
+                return self.value(argument[1]).split(argument[0])
             case "Fn::FindInMap":
                 table, key, entry = (self.value(each) for each in argument)
                 return self.template["Mappings"][table][key][entry]

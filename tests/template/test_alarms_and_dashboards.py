@@ -145,6 +145,26 @@ def test_alarms_over_several_metrics_return_one(stack: dict[str, Any]) -> None:
                 assert used == ids - {each["Id"]}, name
 
 
+@pytest.mark.parametrize(
+    "metric", ["ParseError", "RuleExecutionThrottled", "ErrorActionSuccess", "ErrorActionFailure"]
+)
+def test_alarms_on_the_rule_watch_the_second_one_as_well(
+    make_stack: MakeStack, metric: str
+) -> None:
+    for topic_filter, rules in (
+        ("", ["TelemetryRule"]),
+        ("asset/tracker", ["TelemetryRule", "SecondTelemetryRule"]),
+    ):
+        found = alarms(make_stack(SecondTopicFilter=topic_filter))
+        watched = [
+            each["MetricStat"]["Metric"]["Dimensions"][0]["Value"]
+            for alarm in found.values()
+            for each in alarm.get("Metrics", [])
+            if "MetricStat" in each and each["MetricStat"]["Metric"]["MetricName"] == metric
+        ]
+        assert watched == rules
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
 def test_dashboard_fits_the_grid(stack: dict[str, Any], dashboard: str) -> None:
     found = widgets(stack, dashboard)

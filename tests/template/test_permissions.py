@@ -461,6 +461,27 @@ def test_device_acts_as_its_own_thing_only(stack: dict[str, Any]) -> None:
         assert statement["Condition"] == {"Bool": {"iot:Connection.Thing.IsAttached": ["true"]}}
 
 
+@pytest.mark.parametrize(
+    ("topic_filter", "topics"),
+    [("asset/tracker", "asset/tracker"), ("a/+/b", "a/*/b"), ("plant/+/#", "plant/*/*")],
+)
+def test_second_topic_filter_lets_a_device_publish_there_and_nothing_more(
+    make_stack: MakeStack, topic_filter: str, topics: str
+) -> None:
+    def statements(**parameters: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        stack = make_stack(**parameters)
+        connect, publish = stack["DevicePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+        return connect, publish
+
+    (connect, publish), (as_ever, least) = (
+        statements(SecondTopicFilter=topic_filter),
+        statements(),
+    )
+    assert connect == as_ever
+    resource = f"arn:aws:iot:THE-REGION:THE-ACCOUNT:topic/{topics}"
+    assert publish == least | {"Resource": [*least["Resource"], resource]}
+
+
 def test_no_account_region_or_partition_is_written_down() -> None:
     text = TEMPLATE.read_text()
     assert "arn:aws" not in text

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ingest_telemetry.patience import LONGEST_PAUSE_SECONDS, RESERVE_SECONDS
+from telemetry_contract.identity import identity_of
+from telemetry_contract.limits import Limits
 from telemetry_contract.zone_paths import RAW_PREFIX
 from tests.template.conftest import MakeStack
 from tests.template.expand import ROOT
@@ -19,6 +21,7 @@ SETS_OF_PARAMETERS: list[dict[str, str]] = [
     {"KmsKeyArn": "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d"},
     {"StreamMode": "PROVISIONED", "ShardCount": "2", "CrawlRawZone": "false"},
     {"AuditSchedule": ""},
+    {"SecondTopicFilter": "asset/tracker"},
     {"CreateDatabase": "false", "AlarmEmail": "someone@example.org"},
     {
         "ExistingRawZoneBucket": "their-raw",
@@ -75,6 +78,53 @@ def test_failed_messages_do_not_overwrite_each_other(stack: dict[str, Any]) -> N
     assert payload["ErrorAction"]["S3"]["Key"] == (
         'iot/${parse_time("yyyy/MM/dd/HH", timestamp())}/${newuuid()}.json'
     )
+
+
+def test_second_rule_is_the_first_but_for_its_topics_and_its_partition_key(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(SecondTopicFilter="asset/+/state")
+    first, second = (
+        dict(stack[name]["Properties"]["TopicRulePayload"])
+        for name in ("TelemetryRule", "SecondTelemetryRule")
+    )
+    assert second.pop("Sql") == first.pop("Sql").replace("dt/+/+/telemetry", "asset/+/state")
+    ((action,), (other,)) = first.pop("Actions"), second.pop("Actions")
+    assert action["Kinesis"] | {"PartitionKey": "${clientid()}"} == other["Kinesis"]
+    assert first.pop("Description") != second.pop("Description")
+    assert first == second
+    assert "SecondTelemetryRule" not in make_stack()
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "is_taken"),
+    [
+        ("asset/tracker", True),
+        ("asset/+/state", True),
+        ("plant/#", True),
+        ("tracker", True),
+        ("dtx/+", True),
+        # Who may publish there could speak as another device.
+        ("dt/fleet/+/telemetry", False),
+        ("dt/#", False),
+        ("dt", False),
+        ("+/tracker", False),
+        ("#", False),
+        ("$aws/rules/x", False),
+        ("a/*/b", False),
+        ("a/#/b", False),
+        ("a/b#", False),
+        ("a'b", False),
+        ("a/${iot:ClientId}", False),
+    ],
+)
+def test_second_topic_filter_never_reaches_topics_that_say_who_speaks(
+    template: dict[str, Any], topic_filter: str, is_taken: bool
+) -> None:
+    pattern = template["Parameters"]["SecondTopicFilter"]["AllowedPattern"]
+    assert bool(re.search(pattern, topic_filter)) is is_taken
+    if is_taken:
+        assert identity_of("any", topic_filter.replace("+", "x"), Limits()) == ("claimed", ())
 
 
 def test_shard_count_is_given_to_provisioned_streams_only(make_stack: MakeStack) -> None:
