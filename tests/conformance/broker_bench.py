@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import paho.mqtt.client as mqtt
 from moto.server import DomainDispatcherApplication, create_backend_app
 from paho.mqtt.enums import CallbackAPIVersion
@@ -25,6 +24,7 @@ from local.intake.intake import Intake
 from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.rules.engine import RuleEngine
 from local.rules.resources import TopicRuleProvider
+from tests.loopback import client_of
 
 WAIT_SECONDS: Final = 20.0
 NOT_AUTHORIZED: Final = 135
@@ -286,13 +286,7 @@ def running_bench(folder: Path) -> Iterator[Bench]:
     ):
         policies.create("Policy", name, {"PolicyDocument": document})
     TopicRuleProvider(engine, registry).create("Rule", RULE, _RULE_PROPERTIES)
-    iot = boto3.client(
-        "iot",
-        endpoint_url=f"http://127.0.0.1:{server.port}",
-        region_name=REGION,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    iot = client_of(f"http://127.0.0.1:{server.port}", "iot")
     try:
         intake.start()
         yield Bench(intake, engine, stream, iot, policies, folder)

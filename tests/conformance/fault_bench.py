@@ -1,17 +1,12 @@
 """A front door with our Kinesis, moto's services and faults around it, for the tests of faults."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import boto3
-from botocore.config import Config
-from moto.server import DomainDispatcherApplication, create_backend_app
-
-from local.api import REGION, Api
+from local.api import Api
 from local.faults.actions import reshard
 from local.faults.clock import Clock
 from local.faults.door import Door
@@ -19,7 +14,7 @@ from local.faults.faults import Faults
 from local.faults.processes import Processes
 from local.faults.routes import fault_routes
 from local.kinesis.streams import Streams
-from local.web_server import WebServer
+from tests.loopback import client_of, empty_moto, served
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,7 @@ class FaultBench:
 
     def client(self, service: str, attempts: int = 1) -> Any:
         """A boto3 client, which by default does not try again by itself."""
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self.endpoint,
-            region_name=REGION,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-            config=Config(retries={"total_max_attempts": attempts}),
-        )
+        return client_of(self.endpoint, service, attempts=attempts)
 
     def stored(self) -> list[str]:
         """The keys of the bucket."""
@@ -75,18 +63,9 @@ def running_fault_bench() -> Iterator[FaultBench]:
     streams = Streams(clock.now_ms)
     faults.actions["reshard"] = lambda fault: reshard(streams, fault)
     faults.actions["clock-jump"] = lambda fault: clock.jump(fault.seconds)
-    moto = DomainDispatcherApplication(create_backend_app)
-    api = Api(streams.operations(), fault_routes(faults), {}, moto)
-    server = WebServer(0, Door(api, faults, processes))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.port}"
-    bench = FaultBench(endpoint, faults, streams, clock, processes, f"faults-{uuid4().hex}")
-    try:
+    api = Api(streams.operations(), fault_routes(faults), {}, empty_moto())
+    with served(Door(api, faults, processes)) as endpoint:
+        bench = FaultBench(endpoint, faults, streams, clock, processes, f"faults-{uuid4().hex}")
         streams.create_stream(StreamName=bench.stream, ShardCount=2)
         bench.client("s3").create_bucket(Bucket=bench.bucket)
         yield bench
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

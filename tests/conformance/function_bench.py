@@ -79,22 +79,27 @@ class FunctionBench:
         return sum(sum(datum.values) for datum in self.metrics if datum.name == name)
 
 
-@contextmanager
-def deployed_function(folder: Path) -> Iterator[FunctionBench]:
-    """The function, deployed and run below `folder`."""
+def function_of(name: str, text: str, folder: Path, **environment: str) -> FunctionDescription:
+    """A small function: `handle` in `text`, which is written below `folder`."""
     code = folder / "code"
     code.mkdir()
-    (code / "greeter.py").write_text(HANDLER)
-    function = FunctionDescription(
-        name="greeter",
+    (code / "greeter.py").write_text(text)
+    return FunctionDescription(
+        name=name,
         handler="greeter.handle",
         runtime="python3.13",
         architecture=host_architecture(),
         timeout_seconds=20,
         memory_megabytes=256,
-        environment={"GREETING": "hello", "AWS_ENDPOINT_URL": ""},
+        environment=environment,
         code=FolderArtifact(code),
     )
+
+
+@contextmanager
+def deployed_function(folder: Path) -> Iterator[FunctionBench]:
+    """The function, deployed and run below `folder`."""
+    function = function_of("greeter", HANDLER, folder, GREETING="hello", AWS_ENDPOINT_URL="")
     metrics: list[Datum] = []
     made: list[FunctionBench] = []
 

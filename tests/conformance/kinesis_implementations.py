@@ -17,7 +17,8 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from local.api import Api
 from local.kinesis.streams import Streams
 from tests.conformance.kinesalite_process import Kinesalite
-from tests.conformance.kinesis_service import Clock, client, served
+from tests.conformance.kinesis_service import Clock, client
+from tests.loopback import served
 
 # Serves a fresh, empty Kinesis for as long as its context lasts; a second one is the service after
 # a restart.

@@ -1,22 +1,18 @@
 """The Kinesis service under test: over HTTP as clients reach it, with a clock that tests set."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from local.api import REGION
-from local.web_server import WebServer
+from tests.loopback import client_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    pass
 
 TENTH_OF_MARCH_MS = 1_773_100_800_000
 MAX_HASH_KEY = 2**128 - 1
@@ -40,33 +36,9 @@ class Clock:
             self.tell(self.now_ms)
 
 
-@contextmanager
-def served(application: "WSGIApplication") -> Iterator[str]:
-    """The endpoint at which `application` answers."""
-    server = WebServer(0, application)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def client(endpoint: str) -> Any:
     """A boto3 client that does not try again by itself, and waits for what it changed."""
-    config = Config(
-        retries={"total_max_attempts": 1}, parameter_validation=False, max_pool_connections=16
-    )
-    kinesis = boto3.client(
-        "kinesis",
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-        config=config,
-    )
+    kinesis = client_of(endpoint, "kinesis", parameter_validation=False, max_pool_connections=16)
     for change in ("CreateStream", "SplitShard", "MergeShards", "UpdateShardCount", "DeleteStream"):
         kinesis.meta.events.register(f"before-parameter-build.kinesis.{change}", _note_stream)
         kinesis.meta.events.register(f"after-call.kinesis.{change}", _settler(kinesis))

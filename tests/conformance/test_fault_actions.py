@@ -11,11 +11,11 @@ import pytest
 
 from local.faults.actions import reshard
 from local.faults.faults import Fault, FaultError, Faults
-from local.functions.artifact import FolderArtifact, host_architecture
-from local.functions.runtime import FunctionDescription, FunctionRuntime
+from local.functions.runtime import FunctionRuntime
 from local.kinesis.streams import Streams
 from tests.conformance.broker_bench import Bench, Device, running_bench
 from tests.conformance.fault_bench import FaultBench, running_fault_bench
+from tests.conformance.function_bench import function_of
 from tests.conformance.kinesis_service import Clock
 from tests.conformance.mapping_bench import Bench as MappingBench
 
@@ -58,20 +58,8 @@ def handle(event, context):
 @pytest.fixture
 def invoke(bench: FaultBench, tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Invokes a function that puts an object under a key; the invocation."""
-    code = tmp_path / "code"
-    code.mkdir()
-    (code / "writer.py").write_text(HANDLER)
-    description = FunctionDescription(
-        name="ingest",
-        handler="writer.handle",
-        runtime="python3.13",
-        architecture=host_architecture(),
-        timeout_seconds=30,
-        memory_megabytes=512,
-        environment={},
-        code=FolderArtifact(code),
-    )
-    runtime = FunctionRuntime(lambda: description, tmp_path, processes=bench.processes)
+    function = function_of("ingest", HANDLER, tmp_path)
+    runtime = FunctionRuntime(lambda: function, tmp_path, processes=bench.processes)
 
     def put(key: str) -> Any:
         url = f"{bench.endpoint}/{bench.bucket}/{key}"

@@ -1,7 +1,6 @@
 """`python -m local fault`: faults from the command line, against a cloud that is nothing else."""
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from local.api import Api
 from local.faults.calls import Call
 from local.faults.faults import Faults
 from local.faults.routes import fault_routes
-from local.web_server import WebServer
+from tests.loopback import served
 
 pytestmark = pytest.mark.ours("faults are the local cloud's own; AWS's FIS states no such rules")
 
@@ -23,16 +22,10 @@ PUT = Call("kinesis:PutRecord", "telemetry")
 def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     """Those of a local cloud that is nothing but them, and that the command finds."""
     there = Faults({"clock-jump": lambda _: None})
-    server = WebServer(0, Api({}, fault_routes(there), {}, _nothing_else))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    state = {"pid": 0, "endpoint": f"http://127.0.0.1:{server.port}"}
-    (tmp_path / "cloud.json").write_text(json.dumps(state))
-    monkeypatch.setattr(command, "FOLDER", tmp_path)
-    yield there
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served(Api({}, fault_routes(there), {}, _nothing_else)) as endpoint:
+        (tmp_path / "cloud.json").write_text(json.dumps({"pid": 0, "endpoint": endpoint}))
+        monkeypatch.setattr(command, "FOLDER", tmp_path)
+        yield there
 
 
 def run(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, str]:

@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.backends import get_backend
-from moto.server import DomainDispatcherApplication, create_backend_app
 
 from local.api import ACCOUNT_ID, REGION, Api
 from local.deployment.provider import DeploymentError, ReplacementNeeded
 from local.functions.artifact import host_architecture
 from local.functions.deployed import DeployedFunctions, describe_from_moto
 from local.functions.resources import FunctionProvider, LayerProvider
-from local.web_server import WebServer
 from tests.conformance import lambda_pages as pages
+from tests.loopback import client_of, empty_moto, served
 
 CODE = """
 import json, os, pathlib
@@ -84,6 +81,7 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    moto = empty_moto()
     backend = get_backend("lambda")[ACCOUNT_ID][REGION]
     folder = tmp_path_factory.mktemp("build")
     functions = DeployedFunctions(
@@ -92,45 +90,31 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         "http://localhost:1",
         lambda *_data: None,
     )
-    moto = DomainDispatcherApplication(create_backend_app)
-    server = WebServer(0, Api({}, functions.routes(), {}, moto))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    access = {
-        "endpoint_url": f"http://127.0.0.1:{server.port}",
-        "region_name": REGION,
-        "aws_access_key_id": "testing",
-        "aws_secret_access_key": "testing",
-        "config": Config(retries={"total_max_attempts": 1}),
-    }
-    aws: Any = boto3.client("lambda", **access)  # type: ignore[call-overload]
-    s3: Any = boto3.client("s3", **access)  # type: ignore[call-overload]
-    s3.create_bucket(Bucket="artifacts")
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "lambda.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
-    iam: Any = boto3.client("iam", **access)  # type: ignore[call-overload]
-    role = iam.create_role(RoleName="greeter", AssumeRolePolicyDocument=json.dumps(trust))
-    yield Cloud(
-        functions,
-        FunctionProvider(aws, backend, functions),
-        LayerProvider(aws),
-        aws,
-        s3,
-        role["Role"]["Arn"],
-        folder,
-    )
-    functions.stop()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    application = Api({}, functions.routes(), {}, moto)
+    with served(application) as endpoint:
+        aws, s3 = client_of(endpoint, "lambda"), client_of(endpoint, "s3")
+        s3.create_bucket(Bucket="artifacts")
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+        role = client_of(endpoint, "iam").create_role(
+            RoleName="greeter",
+            AssumeRolePolicyDocument=json.dumps(
+                {"Version": "2012-10-17", "Statement": [statement]}
+            ),
+        )
+        yield Cloud(
+            functions,
+            FunctionProvider(aws, backend, functions),
+            LayerProvider(aws),
+            aws,
+            s3,
+            role["Role"]["Arn"],
+            folder,
+        )
+        functions.stop()
 
 
 def invoke(cloud: Cloud, name: str, event: object = None, **arguments: Any) -> Any:

@@ -8,20 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import boto3
 import pyarrow as pa
 import pytest
 from moto.glue.models import glue_backends
-from moto.s3.models import s3_backends
-from moto.server import DomainDispatcherApplication, create_backend_app
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.table import Table
 
 from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, Api, ApiError, Operation
 from local.glue.glue import Glue
-from local.web_server import HOST, WebServer
 from tests.conformance import glue_pages as pages
+from tests.loopback import client_of, empty_moto, served
 
 WRITERS: Final = 4
 APPENDS: Final = 2
@@ -77,37 +74,19 @@ class Lake:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:
-    moto = DomainDispatcherApplication(create_backend_app)
-    server = WebServer(0, moto)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    endpoint = f"http://{HOST}:{server.port}"
-
-    def client(service: str) -> Any:
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=ACCESS_KEY,
-        )
-
+    moto = empty_moto()
     tables = glue_backends[ACCOUNT_ID][REGION]
-    operations = Glue(client("s3"), client("glue"), tables, _no_script, tmp_path).operations()
-    crossroads = Crossroads(operations["AWSGlue.UpdateTable"])
-    server.application = Api(operations | {"AWSGlue.UpdateTable": crossroads}, [], {}, moto)
-    try:
-        client("s3").create_bucket(Bucket="curated")
-        client("glue").create_database(
-            DatabaseInput={"Name": TABLE[0], "LocationUri": "s3://curated/iot_data_db.db"}
-        )
-        yield Lake(endpoint, crossroads)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        glue_backends.reset()
-        s3_backends.reset()
+    with served(moto) as parts:
+        s3, glue = client_of(parts, "s3"), client_of(parts, "glue")
+        operations = Glue(s3, glue, tables, _no_script, tmp_path).operations()
+        crossroads = Crossroads(operations["AWSGlue.UpdateTable"])
+        operations["AWSGlue.UpdateTable"] = crossroads
+        with served(Api(operations, [], {}, moto)) as endpoint:
+            s3.create_bucket(Bucket="curated")
+            glue.create_database(
+                DatabaseInput={"Name": TABLE[0], "LocationUri": "s3://curated/iot_data_db.db"}
+            )
+            yield Lake(endpoint, crossroads)
 
 
 def _no_script(

@@ -14,15 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.s3.models import s3_backends
 
-from local.api import ACCOUNT_ID, REGION, Api
+from local.api import ACCOUNT_ID, Api
 from local.object_store import moto_application
-from tests.conformance.kinesis_service import served
+from tests.loopback import client_of, served
 
 WRITERS = 8
 BUCKET = "zone"
@@ -69,14 +67,7 @@ def s3() -> Iterator[Any]:
     """A boto3 client of the local S3, with an empty bucket `zone`."""
     s3_backends.reset()
     with served(Api({}, [], {}, moto_application())) as endpoint:
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-            config=Config(retries={"total_max_attempts": 1}, max_pool_connections=2 * WRITERS),
-        )
+        client = client_of(endpoint, "s3", max_pool_connections=2 * WRITERS)
         client.create_bucket(Bucket=BUCKET)
         yield client
 

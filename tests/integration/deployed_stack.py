@@ -8,13 +8,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import boto3
 import yaml
 
-from local.api import ACCESS_KEY, REGION
 from local.lifecycle import LocalCloud
+from tests.loopback import client_of
 
 
 @contextmanager
@@ -34,13 +33,7 @@ def deployed_cloud(folder: Path) -> Iterator[LocalCloud]:
 
 def client(cloud: LocalCloud, service: str) -> Any:
     """A boto3 client of the local cloud."""
-    return boto3.client(
-        cast("Any", service),
-        endpoint_url=cloud.endpoint,
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=ACCESS_KEY,
-    )
+    return client_of(cloud.endpoint, service, attempts=5)
 
 
 def deploy(cloud: LocalCloud, template: dict[str, Any], stack: str) -> dict[str, Any]:

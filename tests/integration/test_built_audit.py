@@ -7,33 +7,24 @@ PyIceberg reads tables with what is in the artifact, and that findings arrive as
 from __future__ import annotations
 
 import json
-import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pytest
-from moto.moto_api._internal.models import moto_api_backend
-from moto.server import DomainDispatcherApplication, create_backend_app
 from pyiceberg.catalog import Catalog, load_catalog
 
-from local.api import REGION, Api
-from local.deployment.template import parse
-from local.functions.artifact import FolderArtifact, host_architecture
-from local.functions.runtime import FunctionDescription, FunctionRuntime
+from local.api import ACCESS_KEY, REGION, Api
+from local.functions.runtime import FunctionRuntime
 from local.metrics import Datum
-from local.web_server import WebServer
 from ops.stack import Stack
+from tests.integration.built import built_function, running
+from tests.loopback import client_of, empty_moto, served
 from tests.unit.ops.lake import Lake, reading
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "sam-host"
-FUNCTION = "AuditLakeFunction"
 HOUR = timedelta(hours=1)
 
 # Values for the variables that the template takes from parameters and other resources.
@@ -65,28 +56,6 @@ STACK = Stack(
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def built_function(endpoint: str) -> FunctionDescription:
-    template = BUILD / "template.yaml"
-    assert template.exists(), "there is no build: `make build` makes it"
-    properties = parse(template.read_text())["Resources"][FUNCTION]["Properties"]
-    variables = properties["Environment"]["Variables"]
-    environment = {
-        name: value if isinstance(value, str) else VALUES[name] for name, value in variables.items()
-    }
-    return FunctionDescription(
-        name="audit-lake",
-        handler=properties["Handler"],
-        runtime="python3.13",
-        architecture=host_architecture(),
-        timeout_seconds=properties["Timeout"],
-        memory_megabytes=properties["MemorySize"],
-        environment=environment | {"AWS_ENDPOINT_URL": endpoint},
-        code=FolderArtifact(BUILD / FUNCTION),
-        layers=(FolderArtifact(BUILD / "ContractLayer"),),
-        log_format=properties["LoggingConfig"].get("LogFormat", "Text"),
-    )
-
-
 @dataclass
 class Audited:
     """A lake, the built function that audits it, and what that measured."""
@@ -103,13 +72,15 @@ class Audited:
         for name, rows in self.lake.catalogue.tables.items():
             if name == "curation_runs":
                 through = pa.array([taken_through] * len(rows), pa.timestamp("us", tz="UTC"))
-                rows = rows.append_column("complete_through", through)  # noqa: PLW2901
+                content = rows.append_column("complete_through", through)
+            else:
+                content = rows
             table = self.catalogue.create_table_if_not_exists(
                 (STACK.database_name, name),
-                schema=rows.schema,
+                schema=content.schema,
                 location=f"s3://curated-zone/curated/{name}",
             )
-            table.overwrite(rows)
+            table.overwrite(content)
 
     def invoke(self) -> dict[str, Any]:
         """Have the function audit what it can; its answer."""
@@ -136,44 +107,33 @@ class Audited:
 
 @pytest.fixture
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
-    moto_api_backend.reset()  # moto keeps one account for the whole process
-    moto = DomainDispatcherApplication(create_backend_app)
-    server = WebServer(0, Api({}, [], {}, moto))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.port}"
-    session = boto3.Session("testing", "testing", region_name=REGION)
-    s3 = session.client("s3", endpoint_url=endpoint)
-    for zone in ("raw", "rejected", "failed", "curated"):
-        s3.create_bucket(Bucket=f"{zone}-zone")
-    kinesis = session.client("kinesis", endpoint_url=endpoint)
-    kinesis.create_stream(StreamName=STACK.stream_name, ShardCount=1)
-    catalogue = load_catalog(
-        "lake",
-        type="glue",
-        **{
-            "client.region": REGION,
-            "client.access-key-id": "testing",
-            "client.secret-access-key": "testing",
-            "glue.endpoint": endpoint,
-            "s3.endpoint": endpoint,
-        },
-    )
-    catalogue.create_namespace(STACK.database_name)
-    function = built_function(endpoint)
-    # Where it can be linked to the build instead of copied.
-    folder = ROOT / "build" / "test" / tmp_path_factory.mktemp("audit").name
-    metrics: list[Datum] = []
-    runtime = FunctionRuntime(
-        lambda: function, folder, endpoint, lambda *data: metrics.extend(data)
-    )
-    lake = Lake(STACK, s3, kinesis, DAY)
-    yield Audited(lake, catalogue, runtime, metrics, folder / "logs" / "audit-lake.log")
-    runtime.stop()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-    shutil.rmtree(folder)
+    function = built_function("audit-lake", "AuditLakeFunction", VALUES)
+    folder = tmp_path_factory.mktemp("audit").name
+    with served(Api({}, [], {}, empty_moto())) as endpoint:
+        s3, kinesis = client_of(endpoint, "s3"), client_of(endpoint, "kinesis")
+        for zone in ("raw", "rejected", "failed", "curated"):
+            s3.create_bucket(Bucket=f"{zone}-zone")
+        kinesis.create_stream(StreamName=STACK.stream_name, ShardCount=1)
+        catalogue = load_catalog(
+            "lake",
+            type="glue",
+            **{
+                "client.region": REGION,
+                "client.access-key-id": ACCESS_KEY,
+                "client.secret-access-key": ACCESS_KEY,
+                "glue.endpoint": endpoint,
+                "s3.endpoint": endpoint,
+            },
+        )
+        catalogue.create_namespace(STACK.database_name)
+        with running(function, endpoint, folder) as audit:
+            yield Audited(
+                Lake(STACK, s3, kinesis, DAY),
+                catalogue,
+                audit.runtime,
+                audit.metrics,
+                audit.folder / "logs" / "audit-lake.log",
+            )
 
 
 def test_hours_are_audited_once_they_are_curated_and_damage_is_counted_and_named(

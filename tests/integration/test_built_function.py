@@ -2,36 +2,28 @@
 
 What a unit test can't see shows here: a dependency that is missing from the artifact or the layers,
 a layer trimmed too far, a handler that the runtime can't find, what a cold start makes of the
-settings. The build is needed: without it these tests fail, they don't skip.
+settings.
 """
 
 import base64
 import json
-import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow.parquet as pq
 import pytest
-from moto.server import DomainDispatcherApplication, create_backend_app
 
-from local.api import REGION, Api
-from local.deployment.template import parse
-from local.functions.artifact import FolderArtifact, host_architecture
+from local.api import Api
 from local.functions.runtime import FunctionDescription, FunctionRuntime
 from local.metrics import Datum
-from local.web_server import WebServer
+from tests.integration.built import ROOT, built_function, running
+from tests.loopback import client_of, empty_moto, served
 
-ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "build" / "sam-host"
 EVENTS = sorted((ROOT / "events" / "kinesis").glob("*.json"))
 EXPECTED: dict[str, Any] = json.loads((ROOT / "events" / "expected.json").read_text())
-FUNCTION, LAYERS = "IngestTelemetryFunction", ("ContractLayer", "ColumnarLayer")
 
 # Values for the variables that the template takes from parameters and other resources.
 VALUES = {
@@ -67,57 +59,21 @@ class Deployed:
         return rows
 
 
-def built_function() -> FunctionDescription:
-    template = BUILD / "template.yaml"
-    assert template.exists(), "there is no build: `make build` makes it"
-    properties = parse(template.read_text())["Resources"][FUNCTION]["Properties"]
-    variables = properties["Environment"]["Variables"]
-    environment = {
-        name: value if isinstance(value, str) else VALUES[name] for name, value in variables.items()
-    }
-    return FunctionDescription(
-        name="ingest-telemetry",
-        handler=properties["Handler"],
-        runtime="python3.13",
-        architecture=host_architecture(),
-        timeout_seconds=properties["Timeout"],
-        memory_megabytes=properties["MemorySize"],
-        environment=environment,
-        code=FolderArtifact(BUILD / FUNCTION),
-        layers=tuple(FolderArtifact(BUILD / layer) for layer in LAYERS),
-        log_format=properties["LoggingConfig"].get("LogFormat", "Text"),
-    )
+def ingest_telemetry() -> FunctionDescription:
+    return built_function("ingest-telemetry", "IngestTelemetryFunction", VALUES)
 
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    function = built_function()
-    moto = DomainDispatcherApplication(create_backend_app)
-    server = WebServer(0, Api({}, [], {}, moto))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    endpoint = f"http://127.0.0.1:{server.port}"
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
-    for bucket in ("raw-zone", "rejected-zone"):
-        s3.create_bucket(Bucket=bucket)
-    # Where it can be linked to the build instead of copied.
-    folder = ROOT / "build" / "test" / tmp_path_factory.mktemp("function").name
-    metrics: list[Datum] = []
-    runtime = FunctionRuntime(
-        lambda: function, folder, endpoint, lambda *data: metrics.extend(data)
-    )
-    yield Deployed(runtime, metrics, s3, folder)
-    runtime.stop()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-    shutil.rmtree(folder)
+    folder = tmp_path_factory.mktemp("function").name
+    with (
+        served(Api({}, [], {}, empty_moto())) as endpoint,
+        running(ingest_telemetry(), endpoint, folder) as function,
+    ):
+        s3 = client_of(endpoint, "s3")
+        for bucket in ("raw-zone", "rejected-zone"):
+            s3.create_bucket(Bucket=bucket)
+        yield Deployed(function.runtime, function.metrics, s3, function.folder)
 
 
 @pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
@@ -173,7 +129,7 @@ def test_log_of_the_built_function_is_json_and_has_no_payload(deployed: Deployed
 def test_zone_that_is_away_fails_the_batch_by_an_exception_and_not_by_the_timeout(
     deployed: Deployed,
 ) -> None:
-    function = built_function()
+    function = ingest_telemetry()
     environment = {**function.environment, "RAW_ZONE_BUCKET": "no-such-bucket"}
     quick = replace(function, timeout_seconds=20, environment=environment)
     runtime = FunctionRuntime(lambda: quick, deployed.folder, deployed.s3.meta.endpoint_url)

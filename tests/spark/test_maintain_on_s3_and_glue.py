@@ -23,7 +23,8 @@ from pyiceberg.types import NestedField, StringType, TimestamptzType
 
 import maintain_tables as job
 from local.glue.spark import submit
-from tests.spark.test_on_s3_and_glue import CONF, catalogue, client
+from tests.loopback import client_of
+from tests.spark.test_on_s3_and_glue import CONF, catalogue
 
 SCRIPT = Path(job.__file__)
 BUCKET, DATABASE = "spark-curated", "spark_maintained"
@@ -92,7 +93,7 @@ def content(table: Table) -> list[dict[str, Any]]:
 
 def data_files(endpoint: str) -> set[str]:
     prefix = f"curated/{DATABASE}.db/readings/data/"
-    listed = client("s3", endpoint).list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    listed = client_of(endpoint, "s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
     return {entry["Key"] for entry in listed["Contents"]}
 
 
@@ -104,7 +105,7 @@ def make_everything_old() -> None:
 def test_a_run_killed_in_the_middle_of_a_rewrite_leaves_the_rows_and_the_next_completes_it(
     endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client("s3", endpoint).create_bucket(Bucket=BUCKET)
+    client_of(endpoint, "s3").create_bucket(Bucket=BUCKET)
     table = table_with_small_files(endpoint)
     before, files = content(table), data_files(endpoint)
     scan = table.refresh().scan()

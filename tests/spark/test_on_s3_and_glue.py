@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 from pyiceberg.catalog import Catalog, load_catalog
 
 import curate_telemetry as job
 from local.glue.spark import REGION, submit
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX, hour_folder
+from tests.loopback import client_of, empty_moto, served
 from tests.spark.lake import NOON, FolderRawZone, raw_row
 
 SCRIPT = Path(job.__file__)
@@ -45,21 +44,8 @@ ARGUMENTS = {
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def client(service: str, endpoint: str) -> Any:
-    return boto3.client(
-        service,  # type: ignore[call-overload]
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    with served(empty_moto()) as running:
+        yield running
 
 
 def catalogue(endpoint: str) -> Catalog:
@@ -89,7 +75,7 @@ def put(s3: Any, name: str, rows: list[dict[str, Any]] | bytes) -> None:
 def test_a_run_stopped_before_its_commit_is_made_good_by_the_next(
     endpoint: str, tmp_path: Path
 ) -> None:
-    s3, glue = client("s3", endpoint), client("glue", endpoint)
+    s3, glue = client_of(endpoint, "s3"), client_of(endpoint, "glue")
     s3.create_bucket(Bucket="spark-raw")
     s3.create_bucket(Bucket="spark-curated")
     # A location that the catalogue would take before its warehouse.
@@ -174,7 +160,7 @@ def stop_after_plan(glue: Any, stopping: threading.Event) -> None:
 def test_the_zone_on_s3_and_the_folder_of_the_tests_behave_alike(
     endpoint: str, tmp_path: Path
 ) -> None:
-    s3 = client("s3", endpoint)
+    s3 = client_of(endpoint, "s3")
     s3.create_bucket(Bucket="spark-zone")
     folder = FolderRawZone(tmp_path)
     on_s3 = job.RawZone(s3, "spark-zone", RAW_PREFIX)

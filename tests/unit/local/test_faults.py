@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from local.faults.calls import Call, call_of
 from local.faults.faults import Faults
+from tests.loopback import client_of
 
 PUT = Call("kinesis:PutRecord", "telemetry")
 
@@ -53,13 +53,7 @@ CALLS: list[tuple[str, Callable[[Any], Any]]] = [
 
 @pytest.mark.parametrize(("name", "make"), CALLS, ids=[name for name, _ in CALLS])
 def test_a_request_has_the_name_of_its_api_call(name: str, make: Callable[[Any], Any]) -> None:
-    client: Any = boto3.client(  # type: ignore[call-overload]
-        name.partition(":")[0],
-        endpoint_url="http://127.0.0.1:1",
-        region_name="us-east-1",
-        aws_access_key_id="testing",
-        aws_secret_access_key="testing",
-    )
+    client = client_of("http://127.0.0.1:1", name.partition(":")[0])
     named: list[str | None] = []
 
     def keep(request: AWSPreparedRequest, **_: object) -> AWSResponse:
