@@ -4,14 +4,15 @@ Guarantee: the plan knows the truth about itself. Each message is a new reading,
 byte for byte, or breaks the contract in exactly one known way, and the tally counts them.
 """
 
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
+
+from devices.garbage import REASONS, encode, spoil
 
 _CITY: Final = (52.52, 13.405)
 _METRES_PER_DEGREE: Final = 111_320
@@ -20,8 +21,6 @@ _LONGEST_INTERVAL: Final = timedelta(seconds=10)
 _SPAN: Final = timedelta(minutes=30)
 _LATE: Final = (timedelta(hours=3), timedelta(days=6))
 _SWAPPED_SHARE: Final = 0.02
-# Deeper than the contract goes (64), far from what a broker would mind.
-_TOO_DEEP: Final = 100
 
 
 @dataclass(frozen=True)
@@ -117,39 +116,6 @@ class _Tracker:
         self._battery = max(self._battery - 0.001, 0)
 
 
-def _encode(reading: Mapping[str, Any]) -> bytes:
-    return json.dumps(reading, separators=(",", ":")).encode()
-
-
-def _without(reading: dict[str, Any], *names: str) -> bytes:
-    return _encode({name: value for name, value in reading.items() if name not in names})
-
-
-def _with(reading: dict[str, Any], name: str, value: Any) -> bytes:
-    return _encode({**reading, name: value})
-
-
-def _with_id(reading: dict[str, Any], value: Any) -> bytes:
-    return _with(reading, "device_id" if "device_id" in reading else "deviceId", value)
-
-
-# One way to break each rule of the contract that a device can break, by reason code.
-_BREAKAGES: Final[Mapping[str, Callable[[dict[str, Any]], bytes]]] = {
-    "not_json": lambda reading: _encode(reading)[:-7],
-    "not_utf8": lambda reading: _encode(reading).replace(b"status", b"st\xff\xfetus"),
-    "not_an_object": lambda reading: str(reading["sequence"]).encode(),
-    "empty_array": lambda _: b"[]",
-    "too_deep": lambda reading: _with(reading, "data", 0).replace(
-        b'"data":0', b'"data":' + b"[" * _TOO_DEEP + b"]" * _TOO_DEEP
-    ),
-    "device_id_missing": lambda reading: _without(reading, "device_id", "deviceId"),
-    "device_id_invalid": lambda reading: _with_id(reading, 17),
-    "identity_mismatch": lambda reading: _with_id(reading, "somebody-else"),
-    "timestamp_missing": lambda reading: _without(reading, "timestamp"),
-    "timestamp_invalid": lambda reading: _with(reading, "timestamp", "yesterday"),
-    "timestamp_out_of_range": lambda reading: _with(reading, "timestamp", "1999-12-31T23:59:59Z"),
-}
-
 _OUT_OF_RANGE: Final = (("humidity", 250.0), ("latitude", 123.4), ("temperature", -273.0))
 
 
@@ -173,7 +139,7 @@ def plan_fleet(
     trackers = [
         _Tracker(device_id, index % 2, start, random) for index, device_id in enumerate(device_ids)
     ]
-    reasons = _endless(tuple(_BREAKAGES))
+    reasons = _endless(REASONS)
     lines: list[list[Message]] = [[] for _ in trackers]
     for position, kind in enumerate(kinds):
         turn = position % len(trackers)
@@ -194,11 +160,11 @@ def _message(
     reading = tracker.next_reading(interval, age)
     if kind == "bad":
         reason = next(reasons)
-        return Message(tracker.device_id, _BREAKAGES[reason](reading), reason)
+        return Message(tracker.device_id, spoil(reading, reason), reason)
     if kind == "odd":
         name, value = random.choice(_OUT_OF_RANGE)
         reading[name] = value
-    return Message(tracker.device_id, _encode(reading))
+    return Message(tracker.device_id, encode(reading))
 
 
 def _endless(names: tuple[str, ...]) -> Iterator[str]:

@@ -84,6 +84,7 @@ class Ingested:
     accepted: list[Row]
     rejected: list[Row]
     rejected_objects: dict[str, bytes]
+    accepted_objects: dict[str, bytes]
 
     @property
     def rejected_by_reason(self) -> dict[str, int]:
@@ -117,7 +118,7 @@ def ingest(event: dict[str, Any], **limits: Any) -> Ingested:
         )
     finally:
         vars(handler)["COLLABORATORS"] = wired
-    return Ingested(answer, raw.rows(), rejected.rows(), rejected.objects)
+    return Ingested(answer, raw.rows(), rejected.rows(), rejected.objects, raw.objects)
 
 
 def event_of(datas: Sequence[bytes], arrival: datetime = NOW) -> dict[str, Any]:
