@@ -67,6 +67,7 @@ check: environment $(SAM_VENV)/.installed ## Format, lint, types, import rules, 
 	$(OFFLINE) $(BIN)/python -m tests.template.expand build/expanded.json
 	$(BIN)/cfn-lint -t build/expanded.json
 	$(BIN)/python -m docs.generate_contract --check
+	$(BIN)/python -m docs.generate_cost --check
 
 unit: environment $(BUILT) $(BUILT_ARM64) ## The quick tests: contract, consumer, template, tools (seconds)
 	$(BIN)/python -m pytest tests/unit tests/template tests/corpora
@@ -103,6 +104,7 @@ golden: environment ## Write the golden files anew; read the difference before y
 
 docs: environment ## Write the generated pages anew
 	$(BIN)/python -m docs.generate_contract
+	$(BIN)/python -m docs.generate_cost
 
 lock: environment ## Pin the newest allowed dependencies, with hashes
 	sh requirements/lock.sh

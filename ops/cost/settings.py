@@ -28,6 +28,7 @@ _NAMESPACE: Final = "TelemetryLake/"
 _IN_DASHBOARD: Final = re.compile(
     r'"TelemetryLake/\$\{AWS::StackName\}", "(\w+)"(?:, "service", "(\w+)")?'
 )
+_NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 # Whose metrics they are: by the dimension `service`, or none where a log filter makes them.
 _FUNCTION: Final = "ingest_telemetry"
 _AUDIT: Final = "audit_lake"
@@ -203,7 +204,7 @@ class _Shape:
         for resource in self.template["Resources"].values():
             made = "Condition" not in resource or self.holds(resource["Condition"])
             if resource["Type"] == kind and made:
-                yield resource["Properties"]
+                yield self._decided(resource["Properties"])
 
     def own_metrics(self) -> dict[str, set[str]]:
         """Names of the metrics in the stack's namespace that filters make or someone looks at, by
@@ -218,11 +219,24 @@ class _Shape:
                     dimensions = {
                         item["Name"]: item["Value"] for item in metric.get("Dimensions", [])
                     }
-                    names[dimensions.get("service", "")].add(metric["MetricName"])
+                    names.setdefault(dimensions.get("service", ""), set()).add(metric["MetricName"])
         for dashboard in self.resources("AWS::CloudWatch::Dashboard"):
             for name, service in _IN_DASHBOARD.findall(str(dashboard["DashboardBody"])):
-                names[service].add(name)
+                names.setdefault(service, set()).add(name)
         return names
+
+    def _decided(self, value: Any) -> Any:
+        """A value with every !If in it decided, and what is then left out left out."""
+        if isinstance(value, dict):
+            if value.keys() == {"If"}:
+                condition, then, otherwise = value["If"]
+                return self._decided(then if self.holds(condition) else otherwise)
+            decided = {key: self._decided(item) for key, item in value.items()}
+            return {key: item for key, item in decided.items() if item != _NO_VALUE}
+        if isinstance(value, list):
+            items = [self._decided(item) for item in value]
+            return [item for item in items if item != _NO_VALUE]
+        return value
 
     def _resolved(self, value: Any) -> Any:
         return self._values[value["Ref"]] if isinstance(value, dict) else value
@@ -256,7 +270,7 @@ def _metrics_of(alarm: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         entry["MetricStat"]["Metric"] if "MetricStat" in entry else {}
         for entry in alarm["Metrics"]
-        if "MetricStat" in entry or entry["Expression"].startswith("SELECT ")
+        if "MetricStat" in entry or "SELECT " in str(entry["Expression"])
     ]
 
 
