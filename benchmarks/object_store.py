@@ -15,7 +15,7 @@ class ObjectStore:
         self.bytes_by_key: dict[str, int] = {}
 
     # boto3 spells its arguments so.
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: Any) -> dict[str, Any]:
         self.bytes_by_key[f"{Bucket}/{Key}"] = len(Body)
         return {"ETag": '"0"'}
 

@@ -71,7 +71,7 @@ class FolderClient:
         return self
 
     # boto3 spells its arguments so.
-    def paginate(self, *, Bucket: str, Prefix: str, StartAfter: str) -> Iterator[dict[str, Any]]:  # noqa: N803
+    def paginate(self, *, Bucket: str, Prefix: str, StartAfter: str) -> Iterator[dict[str, Any]]:
         assert Bucket
         place = bisect_right(self.keys, StartAfter)
         while True:

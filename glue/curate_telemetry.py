@@ -189,8 +189,9 @@ class Batch:
 
     def of(self, fate: str) -> DataFrame | None:
         """The rows of a fate; None if there are none."""
-        has_any = self.rows is not None and self.counts.get(fate)
-        return self.rows.where(sf.col(FATE) == fate).drop(FATE) if has_any else None  # type: ignore[union-attr]
+        if self.rows is None or not self.counts.get(fate):
+            return None
+        return self.rows.where(sf.col(FATE) == fate).drop(FATE)
 
 
 @dataclass(frozen=True)
@@ -367,6 +368,7 @@ def create_table(job: Job, table: str, columns: str, partitioning: str = "") -> 
         f"{location_of(job, table)} TBLPROPERTIES ({properties})"
     )
     present = job.spark.table(table).columns
+    # pyspark has it since 3.5; its annotations say less.
     for column in st.DataType.fromDDL(columns):  # type: ignore[attr-defined]
         if column.name not in present:
             added = f"{quoted(column.name)} {column.dataType.simpleString()}"
@@ -425,9 +427,9 @@ def settle_predecessors(job: Job) -> None:
             write_account(job, account_of(job, commit.summary, commit, committed_at))
         else:
             logger.warning("run %s was killed before its commit: taking back its plan", unsettled)
-            # The plan goes last: it is what makes the next run look here. Safe to put in:
-            # parse_arguments lets no quote into a run id.
+            # The plan goes last: it is what makes the next run look here.
             for table in (*tables_of_readings(job)[1:], job.ledger):
+                # Safe to put in: parse_arguments lets no quote into a run id.
                 job.spark.sql(f"DELETE FROM {table} WHERE run_id = '{unsettled}'")  # noqa: S608
 
 
@@ -866,6 +868,7 @@ def leave_late(job: Job, curated: DataFrame | None) -> None:
     if not late.join(curated, "event_id", "left_semi").isEmpty():
         ids = "SELECT event_id FROM curated_ids"
         job.spark.sql(
+            # Hours as numbers, and a view of the job's own.
             f"DELETE FROM {job.late} t WHERE ({within}) AND t.event_id IN ({ids})"  # noqa: S608
         )
 

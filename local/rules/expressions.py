@@ -286,7 +286,7 @@ def _plus(left: Expression, right: Expression) -> Expression:
             texts = (to_text(one), to_text(two))
             return UNDEFINED if UNDEFINED in texts else f"{texts[0]}{texts[1]}"
         one, two = to_number(one), to_number(two)
-        return UNDEFINED if one is UNDEFINED or two is UNDEFINED else one + two  # type: ignore[operator]
+        return UNDEFINED if one is UNDEFINED or two is UNDEFINED else one + two
 
     return evaluate
 

@@ -110,7 +110,7 @@ def parse_time(print_time: Callable[[datetime], str], time_ms: Any, zone: Any = 
     if number is UNDEFINED or not isinstance(zone, str):
         return UNDEFINED
     try:
-        at = datetime.fromtimestamp(float(number) / 1000, UTC)  # type: ignore[arg-type]
+        at = datetime.fromtimestamp(float(number) / 1000, UTC)
         return print_time(at.astimezone(ZoneInfo(zone)))
     except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError):
         return UNDEFINED
@@ -174,11 +174,11 @@ def _concat(_: Context, *values: Any) -> Any:
 def _substring(_: Context, value: Any, start: Any, end: Any = None) -> Any:
     text, first = to_text(value), to_number(start)
     last = 0 if end is None else to_number(end)
-    if UNDEFINED in (text, first, last):
+    if text is UNDEFINED or first is UNDEFINED or last is UNDEFINED:
         return UNDEFINED
     # Decimals are rounded down to an Int, and indices outside the text are moved to its ends.
-    begin, stop = (max(math.floor(index), 0) for index in (first, last))  # type: ignore[arg-type]
-    return str(text)[begin : None if end is None else stop]
+    begin, stop = (max(math.floor(index), 0) for index in (first, last))
+    return text[begin : None if end is None else stop]
 
 
 def _nanvl(_: Context, value: Any, otherwise: Any) -> Any:

@@ -6,17 +6,23 @@ the tables of https://docs.aws.amazon.com/iot/latest/developerguide/iot-sql-data
 
 import json
 import re
+from enum import Enum
 from typing import Any, Final
 
 
-class Undefined:
-    """The one value that stands for "no value"; compare with `is UNDEFINED`."""
+class Undefined(Enum):
+    """The one value that stands for "no value"; compare with `is UNDEFINED`.
+
+    As the only member of an enum, for then a type checker knows what such a comparison leaves.
+    """
+
+    UNDEFINED = "Undefined"
 
     def __repr__(self) -> str:
-        return "Undefined"
+        return self.value
 
 
-UNDEFINED: Final = Undefined()
+UNDEFINED: Final = Undefined.UNDEFINED
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 

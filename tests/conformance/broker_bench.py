@@ -85,7 +85,7 @@ class Stream:
     gate: threading.Event = field(default_factory=threading.Event)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def put_record(self, *, StreamName: str, Data: bytes, PartitionKey: str) -> None:  # noqa: N803
+    def put_record(self, *, StreamName: str, Data: bytes, PartitionKey: str) -> None:
         del StreamName, PartitionKey
         if not self.gate.wait(WAIT_SECONDS):
             raise ConnectionError("the gate stayed closed")

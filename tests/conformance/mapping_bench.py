@@ -153,7 +153,7 @@ class Bench:
         self.batches.append(records)
         return answer
 
-    def _put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+    def _put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
         assert Bucket == "failed-zone"
         if self.destination_fails:
             self.destination_fails -= 1

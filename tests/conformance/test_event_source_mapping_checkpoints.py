@@ -236,6 +236,7 @@ def test_fault_of_our_own_ends_no_mapping() -> None:
         failed.set()
         raise RuntimeError("a fault of our own")
 
+    # A function in a method's place, for this one object.
     bench.streams.describe_stream_summary = fail_once  # type: ignore[method-assign]
     mapping = bench.mapping()
     bench.put("a")

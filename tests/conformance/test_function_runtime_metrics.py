@@ -165,7 +165,7 @@ class CloudWatch:
         self.calls: list[tuple[str, list[dict[str, Any]]]] = []
         self.away = False
 
-    def put_metric_data(self, *, Namespace: str, MetricData: list[dict[str, Any]]) -> None:  # noqa: N803
+    def put_metric_data(self, *, Namespace: str, MetricData: list[dict[str, Any]]) -> None:
         if self.away:
             raise ConnectionError
         self.calls.append((Namespace, MetricData))

@@ -52,7 +52,7 @@ class Stream:
         self.records: list[tuple[str, bytes]] = []
         self.calls = 0
 
-    def put_record(self, *, StreamName: str, Data: bytes, PartitionKey: str) -> None:  # noqa: N803
+    def put_record(self, *, StreamName: str, Data: bytes, PartitionKey: str) -> None:
         assert StreamName == "telemetry"
         self.calls += 1
         if self.errors:
@@ -67,7 +67,7 @@ class Bucket:
         self.error = error
         self.objects: dict[str, bytes] = {}
 
-    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes) -> None:
         assert Bucket == "failed"
         if self.error is not None:
             raise self.error

@@ -82,7 +82,7 @@ class FakeEvents:
         self.answer = answer
         self.sent: list[dict[str, Any]] = []
 
-    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         self.sent += Entries
         if isinstance(self.answer, Exception):
             raise self.answer

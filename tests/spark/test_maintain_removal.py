@@ -156,15 +156,23 @@ def test_another_writer_commits_after_the_run_what_it_wrote_before(tables: Table
     figures = tables.run_well()["readings"]
     assert (figures["orphan_files_removed"], figures["files_rewritten"]) == (0, 5)
     rows = len(tables.content())
-    data_files = tables.spark._jvm.org.apache.iceberg.DataFiles  # type: ignore[union-attr]
+    data_files = iceberg(tables).DataFiles
     own = data_files.builder(loaded.spec()).copy(committed).withPath(str(written)).build()
     loaded.newAppend().appendFile(own).commit()
     assert len(tables.content()) == rows + committed.recordCount()
 
 
+def iceberg(tables: Tables) -> Any:
+    """Iceberg's own classes, in the tests' Java."""
+    java = tables.spark._jvm
+    assert java is not None
+    return java.org.apache.iceberg
+
+
 def iceberg_table(tables: Tables) -> Any:
-    loader = tables.spark._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
-    return loader.loadIcebergTable(tables.spark._jsparkSession, tables.name("readings"))
+    return iceberg(tables).spark.Spark3Util.loadIcebergTable(
+        tables.spark._jsparkSession, tables.name("readings")
+    )
 
 
 def test_the_folder_is_listed_only_once_in_a_while(tables: Tables) -> None:

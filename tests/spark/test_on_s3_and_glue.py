@@ -62,9 +62,10 @@ def catalogue(endpoint: str) -> Catalog:
 
 
 def put(s3: Any, name: str, rows: list[dict[str, Any]] | bytes) -> None:
-    content = rows
-    if not isinstance(content, bytes):
-        columns = {column: [row.get(column) for row in rows] for column in RAW_SCHEMA.names}  # type: ignore[union-attr]
+    if isinstance(rows, bytes):
+        content = rows
+    else:
+        columns = {column: [row.get(column) for row in rows] for column in RAW_SCHEMA.names}
         sink = io.BytesIO()
         pq.write_table(pa.table(columns, schema=RAW_SCHEMA), sink, compression="zstd")
         content = sink.getvalue()

@@ -207,12 +207,16 @@ def test_a_view_of_athena_has_no_time_with_a_zone(connection: duckdb.DuckDBPyCon
 
 
 # ---- Python ------------------------------------------------------------------------------------
+def execute(block: str, namespace: dict[str, Any]) -> None:
+    exec(block, namespace)  # noqa: S102 - the pages' own words
+
+
 @pytest.fixture(scope="module")
 def recipe(catalogue: Catalog) -> dict[str, Any]:
     """What the page's Python blocks leave, run from top to bottom."""
     namespace: dict[str, Any] = {}
     for block in blocks("python"):
-        exec(block, namespace)  # noqa: S102 - the page's own words
+        execute(block, namespace)
     return namespace
 
 
@@ -263,7 +267,7 @@ def test_a_pinned_training_set_stays_what_it_was(
     table = catalogue.load_table((DATABASE, "device_hours"))
     table.delete()  # as a run that replaces rows does
     namespace = dict(recipe)
-    exec(blocks("python")[-1], namespace)  # noqa: S102
+    execute(blocks("python")[-1], namespace)
     assert namespace["features"].equals(pinned)
     assert table.scan().to_arrow().num_rows == 0
 
@@ -274,7 +278,7 @@ def test_features_come_as_other_libraries_have_them(recipe: dict[str, Any], libr
         pytest.skip(f"{library} is not installed")
     namespace = dict(recipe)
     (block,) = blocks(f"python {library}")
-    exec(block, namespace)  # noqa: S102
+    execute(block, namespace)
     assert len(namespace["features"]) == recipe["features"].num_rows
 
 
@@ -282,7 +286,7 @@ def test_example_of_the_readme_answers(
     catalogue: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = re.findall(r"<<'EOF'\n(.+?)\nEOF", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(example, {})  # noqa: S102
+    execute(example, {})
     assert "truck-1" in capsys.readouterr().out
 
 

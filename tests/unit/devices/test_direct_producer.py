@@ -16,7 +16,7 @@ class Stream:
         self.stored: list[bytes] = []
         self.requests: list[int] = []
 
-    def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def put_records(self, *, StreamName: str, Records: list[dict[str, Any]]) -> dict[str, Any]:
         assert StreamName == "telemetry"
         self.requests.append(len(Records))
         answers = []

@@ -22,10 +22,10 @@ class Iot:
         self.calls: list[str] = []
         self.statuses: dict[str, str] = {}
 
-    def create_thing(self, *, thingName: str) -> None:  # noqa: N803
+    def create_thing(self, *, thingName: str) -> None:
         self.calls.append(f"create_thing {thingName}")
 
-    def create_keys_and_certificate(self, *, setAsActive: bool) -> dict[str, Any]:  # noqa: N803
+    def create_keys_and_certificate(self, *, setAsActive: bool) -> dict[str, Any]:
         assert setAsActive
         number = str(len(self.statuses))
         self.statuses[number] = "ACTIVE"
@@ -36,16 +36,16 @@ class Iot:
             "keyPair": {"PrivateKey": f"key {number}"},
         }
 
-    def describe_certificate(self, *, certificateId: str) -> dict[str, Any]:  # noqa: N803
+    def describe_certificate(self, *, certificateId: str) -> dict[str, Any]:
         if certificateId not in self.statuses:
             raise NotFound
         return {"certificateDescription": {"status": self.statuses[certificateId]}}
 
-    def attach_policy(self, *, policyName: str, target: str) -> None:  # noqa: N803
+    def attach_policy(self, *, policyName: str, target: str) -> None:
         assert (self.folder / "d1.key.pem").exists()
         self.calls.append(f"attach_policy {policyName} {target[-1]}")
 
-    def attach_thing_principal(self, *, thingName: str, principal: str) -> None:  # noqa: N803
+    def attach_thing_principal(self, *, thingName: str, principal: str) -> None:
         self.calls.append(f"attach_thing_principal {thingName} {principal[-1]}")
 
 

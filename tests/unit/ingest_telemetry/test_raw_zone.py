@@ -1,7 +1,5 @@
 """Writing an object once, against S3 in memory and against moto: one suite for both."""
 
-# ruff: noqa: N803 -- the arguments are S3's
-
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +37,7 @@ type Fault = Callable[[Callable[[], Any]], Any]
 
 def client_error(status: int, code: str) -> ClientError:
     return ClientError(
+        # Of what a response has, all that is looked at.
         {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
         "PutObject",
     )
@@ -135,7 +134,8 @@ class Writing:
 
     @property
     def digest(self) -> str:
-        return self.s3.head_object(Bucket=BUCKET, Key=KEY)["Metadata"][DIGEST_METADATA]  # type: ignore[no-any-return]
+        digest: str = self.s3.head_object(Bucket=BUCKET, Key=KEY)["Metadata"][DIGEST_METADATA]
+        return digest
 
 
 def test_stores_the_object_with_its_digest(s3: FaultyS3) -> None:

@@ -135,7 +135,7 @@ class FakeCloudWatch:
             arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:behind"
             yield {"MetricAlarms": [{"AlarmArn": arn, "StateValue": "ALARM"}]}
 
-    def get_dashboard(self, DashboardName: str) -> dict[str, str]:  # noqa: N803 - boto3's name
+    def get_dashboard(self, DashboardName: str) -> dict[str, str]:
         return {"DashboardBody": self.bodies[DashboardName]}
 
 

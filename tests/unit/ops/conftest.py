@@ -50,16 +50,16 @@ class ConsumerAsFunction:
     # Where what is deployed decides otherwise than its environment lets one think.
     limits_in_truth: dict[str, Any] = field(default_factory=dict)
 
-    def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:  # noqa: N803
+    def get_function_configuration(self, *, FunctionName: str) -> dict[str, Any]:
         assert FunctionName == OUTPUTS["IngestTelemetryFunctionName"]
         return {"Environment": {"Variables": self.environment}}
 
     def invoke(
         self,
         *,
-        FunctionName: str,  # noqa: N803
-        InvocationType: str,  # noqa: N803
-        Payload: bytes,  # noqa: N803
+        FunctionName: str,
+        InvocationType: str,
+        Payload: bytes,
     ) -> dict[str, Any]:
         assert (FunctionName, InvocationType) == ("ingest-telemetry", "RequestResponse")
         assert len(Payload) <= 6 * 1024 * 1024
@@ -106,6 +106,7 @@ class Deployed:
         return Redrive(
             self.stack,
             self.s3,
+            # The consumer itself, in the place of a client that calls it.
             Function(self.function, self.stack.function_name),  # type: ignore[arg-type]
             Stream(self.kinesis, self.stack.stream_name),
             self.progress.append,

@@ -198,7 +198,7 @@ class Lake:
             self.stack,
             self.s3,
             self.kinesis,
-            self.catalogue,  # type: ignore[arg-type]
+            self.catalogue,  # type: ignore[arg-type]  # a fake
             self.progress.append,
         )
 

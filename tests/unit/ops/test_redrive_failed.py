@@ -189,7 +189,7 @@ class StingyStream:
         self.taken: list[bytes] = []
         self.calls: list[int] = []
 
-    def put_records(self, *, StreamName: str, Records: list[Any]) -> dict[str, Any]:  # noqa: N803
+    def put_records(self, *, StreamName: str, Records: list[Any]) -> dict[str, Any]:
         assert StreamName == "telemetry"
         assert len(Records) <= 500
         assert sum(len(record["Data"]) for record in Records) <= MAX_PUT_BYTES
@@ -206,7 +206,7 @@ class StingyStream:
 
 
 def stream_over(client: StingyStream, pauses: list[float]) -> Stream:
-    return Stream(client, "telemetry", pauses.append)  # type: ignore[arg-type]
+    return Stream(client, "telemetry", pauses.append)  # type: ignore[arg-type]  # a fake
 
 
 def test_puts_again_what_the_stream_refused_until_all_is_taken() -> None:

@@ -19,7 +19,7 @@ from ops.replay.run import Outcome, Replay, Selection
 from tests.unit.ops.conftest import STACK, Deployed
 
 NOW = datetime(2026, 11, 25, 10, tzinfo=UTC)
-COUNTS = {
+COUNTS: dict[str, Any] = {
     "run_id": "replay-1",
     "objects": 3,
     "rows_in": 1_500,
@@ -99,7 +99,7 @@ def replay_of(job: Job, deployed: Deployed, pauses: list[float]) -> Replay:
     return Replay(
         "curate-telemetry",
         "curated-zone",
-        job,  # type: ignore[arg-type]
+        job,  # type: ignore[arg-type]  # a fake
         job,
         deployed.s3,
         pauses.append,
@@ -177,7 +177,7 @@ def test_a_log_that_never_comes_is_no_endless_wait(deployed: Deployed) -> None:
 def test_the_report_has_the_counts_by_day_and_what_comes_next(
     account: dict[str, Any] | None, changes: bool, last: str
 ) -> None:
-    counts = COUNTS if changes else COUNTS | {"days": COUNTS["days"][1:]}  # type: ignore[index]
+    counts = COUNTS if changes else COUNTS | {"days": COUNTS["days"][1:]}
     lines = list(lines_of(Outcome(counts, account), "lake"))
     assert ("(dry run)" in lines[0]) is (account is None)
     assert any(line.split() == ["2026-11-02", "5", "5", "0", "0", "0"] for line in lines)
