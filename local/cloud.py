@@ -12,10 +12,9 @@ import re
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,10 @@ from botocore.config import Config
 from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
 
+from local.alarms.alarms import Alarms
+from local.alarms.moto_store import MotoAlarms, alarm_provider, serve_history
+from local.alarms.moto_store import stored_data as stored_metrics
+from local.alarms.routes import alarm_routes
 from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, Api, Response, Route, json_response
 from local.dashboards.dashboard import Dashboards, stored_data
 from local.deployment.account_resources import account_providers
@@ -86,6 +89,7 @@ class Cloud:
             self._servers.append(WebServer(port, self._answer, settings.also_on))
         self._clients = cache(partial(local_client, endpoint=self.endpoint))
         clock, processes = Clock(), Processes()
+        self._clock = clock
         self._faults = Faults()
         self.streams = Streams(clock.now_ms, throttling=settings.throttling)
         # As the parts in this process reach them: a fault strikes their calls like any other.
@@ -98,7 +102,7 @@ class Cloud:
             describe_from_moto(functions),
             folder / "functions",
             self.endpoint,
-            self._metrics.add,
+            self._add_machine_metrics,
             processes,
         )
         self._mappings = EventSourceMappings(
@@ -130,9 +134,19 @@ class Cloud:
         self.dashboards = Dashboards(
             self._clients("cloudwatch"), stored_data(cloudwatch_backends[ACCOUNT_ID][REGION])
         )
+        store = MotoAlarms(cloudwatch_backends[ACCOUNT_ID][REGION])
+        serve_history(store)
+        self._alarms = Alarms(
+            store,
+            stored_metrics(cloudwatch_backends[ACCOUNT_ID][REGION]),
+            self._clients("sns"),
+            self._clients("lambda"),
+            clock.now,
+        )
         providers = [
             *account_providers(self._clients),
             *monitoring_providers(self._clients),
+            alarm_provider(self._clients("cloudwatch"), store),
             *self._glue.providers(),
             StreamProvider(self.streams),
             FunctionProvider(self._clients("lambda"), functions, self._functions),
@@ -153,6 +167,7 @@ class Cloud:
                 *self._functions.routes(),
                 *self.dashboards.routes(),
                 *fault_routes(self._faults),
+                *alarm_routes(self._alarms, self._collect_metrics, clock.now),
                 *local_routes(self.status),
             ],
             {"cloudformation": self.cloudformation.answer},
@@ -182,12 +197,14 @@ class Cloud:
         self._metrics.start()
         threading.Thread(target=self._measure_streams, name="stream-metrics", daemon=True).start()
         self.intake.start()
+        self._alarms.start(self._collect_metrics)
         self._ready = True
 
     def stop(self) -> None:
         """End every part; each gets its turn even if another fails."""
         self._ended.set()
         parts: list[tuple[str, Callable[[], object]]] = [
+            ("alarms", self._alarms.stop),
             ("intake", self.intake.stop),
             ("mappings", self._mappings.stop),
             ("functions", self._functions.stop),
@@ -222,10 +239,24 @@ class Cloud:
 
     def _measure_streams(self) -> None:
         while not self._ended.wait(5):
-            now = time.time()
-            for stream, name, value, unit in self.streams.take_metrics():
-                dimensions = {"StreamName": stream}
-                self._metrics.add(Datum("AWS/Kinesis", name, (value,), now, unit, dimensions))
+            self._take_stream_metrics()
+
+    def _take_stream_metrics(self) -> None:
+        now = self._clock.now()
+        for stream, name, value, unit in self.streams.take_metrics():
+            dimensions = {"StreamName": stream}
+            self._metrics.add(Datum("AWS/Kinesis", name, (value,), now, unit, dimensions))
+
+    def _add_machine_metrics(self, *data: Datum) -> None:
+        """Take what functions measured by the machine's clock, as of the services' clock."""
+        ahead = self._clock.ahead
+        self._metrics.add(*(replace(datum, at=datum.at + ahead) for datum in data))
+
+    def _collect_metrics(self) -> None:
+        """Put to CloudWatch whatever the parts have counted so far."""
+        self._take_stream_metrics()
+        self._metrics.add(*self._rules.take_metrics())
+        self._metrics.flush()
 
 
 def local_client(service: str, *, endpoint: str) -> Any:

@@ -68,6 +68,7 @@ class LocalCloud:
         device_port: int = 0,
         bound: bool = True,
         for_containers: bool = False,
+        throttling: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.region = REGION
@@ -75,6 +76,7 @@ class LocalCloud:
         self._ports = (port, device_port)
         self._bound = bound
         self._for_containers = for_containers
+        self._throttling = throttling
         self._bridge_address: str | None = None
 
     @property
@@ -115,6 +117,7 @@ class LocalCloud:
         command = [sys.executable, "-m", "local", "serve", "--folder", str(self.folder)]
         command += ["--port", str(port), "--device-port", str(device_port)]
         command += ["--bound"] if self._bound else []
+        command += ["--throttling"] if self._throttling else []
         command += ["--also-on", self._bridge_address] if self._bridge_address else []
         with self._log.open("wb") as log:
             process = subprocess.Popen(
@@ -206,6 +209,11 @@ class LocalCloud:
         """Take back the fault `name`, or all; how many there were."""
         path = "/_local/faults" + (f"/{quote(name, safe='')}" if name else "")
         return int(self._ask(path, "DELETE")["cleared"])
+
+    def evaluate_alarms(self) -> dict[str, str]:
+        """The deployed alarms' states by name, evaluated now with everything measured so far."""
+        states: dict[str, str] = self._ask("/_local/alarms", "POST")["alarms"]
+        return states
 
     def outputs(self) -> dict[str, str]:
         """The stack's outputs."""

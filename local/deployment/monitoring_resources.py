@@ -29,7 +29,6 @@ def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
         _subscription(clients("sns")),
         _topic_policy(clients("sns")),
         _dashboard(clients("cloudwatch")),
-        _alarm(clients("cloudwatch")),
         _events_rule(clients("events")),
         _schedule(clients("scheduler")),
     ]
@@ -165,25 +164,6 @@ def _dashboard(cloudwatch: Any) -> ApiResource:
         put,
         lambda name, _: cloudwatch.delete_dashboards(DashboardNames=[name]),
         frozenset({"DashboardName"}),
-    )
-
-
-def _alarm(cloudwatch: Any) -> ApiResource:
-    shape = cloudwatch.meta.service_model.operation_model("PutMetricAlarm").input_shape
-
-    def put(name: str, properties: Properties) -> Created:
-        name = properties.get("AlarmName", name)
-        arguments = shaped(cloudwatch, "PutMetricAlarm", without(properties, "AlarmName"))
-        cloudwatch.put_metric_alarm(AlarmName=name, **arguments)
-        arn = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT_ID}:alarm:{name}"
-        return Created(name, {"Arn": arn})
-
-    return ApiResource(
-        "AWS::CloudWatch::Alarm",
-        frozenset(shape.members),
-        put,
-        lambda name, _: cloudwatch.delete_alarms(AlarmNames=[name]),
-        frozenset({"AlarmName"}),
     )
 
 

@@ -1,7 +1,8 @@
 """The clock of the local cloud's services, which a fault can move.
 
-Kinesis, event source mappings, rules, Glue and CloudFormation go by it. The processes that they
-start, functions and jobs, have the machine's clock, as do devices and producers.
+Kinesis, event source mappings, rules, Glue, CloudFormation, metrics and alarms go by it. The
+processes that they start, functions and jobs, have the machine's clock, as do devices, producers
+and logs.
 """
 
 import threading
@@ -20,6 +21,11 @@ class Clock:
         """Go forward by so much, or back."""
         with self._lock:
             self._offset += seconds
+
+    @property
+    def ahead(self) -> float:
+        """By how many seconds it is ahead of the machine's clock."""
+        return self._offset
 
     def now(self) -> float:
         """Epoch seconds."""

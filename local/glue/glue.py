@@ -126,5 +126,5 @@ def local_glue(
         partial(submit, endpoint=endpoint, processes=processes),
         folder,
         clock,
-        publish_log=JobLog(client("logs"), client("cloudwatch"), utc_now).publish,
+        publish_log=JobLog(client("logs"), client("cloudwatch"), utc_now, clock).publish,
     )

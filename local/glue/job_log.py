@@ -26,12 +26,20 @@ _MAX_REQUEST_BYTES = 1_048_576
 
 
 class JobLog:
-    """Publishes job logs; `logs` and `cloudwatch` are boto3 clients."""
+    """Publishes job logs; `logs` and `cloudwatch` are boto3 clients. Lines have the time of
+    `clock`, as the run's process has it, and metrics that of `metric_clock`, the services'."""
 
-    def __init__(self, logs: Any, cloudwatch: Any, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        logs: Any,
+        cloudwatch: Any,
+        clock: Callable[[], datetime],
+        metric_clock: Callable[[], datetime],
+    ) -> None:
         self._logs = logs
         self._cloudwatch = cloudwatch
         self._clock = clock
+        self._metric_clock = metric_clock
 
     def publish(self, job: Definition, run_id: str, log: Path) -> None:
         """Put a finished run's log into the job's output group, if the stack has one."""
@@ -46,12 +54,13 @@ class JobLog:
         self._logs.create_log_stream(logGroupName=group, logStreamName=run_id)
         for events in log_events(lines, round(now.timestamp() * 1000)):
             self._logs.put_log_events(logGroupName=group, logStreamName=run_id, logEvents=events)
+        measured_at = self._metric_clock()
         filters = self._logs.describe_metric_filters(logGroupName=group)["metricFilters"]
         for metric_filter in filters:
             for namespace, name, value in filtered(metric_filter, lines):
                 self._cloudwatch.put_metric_data(
                     Namespace=namespace,
-                    MetricData=[{"MetricName": name, "Value": value, "Timestamp": now}],
+                    MetricData=[{"MetricName": name, "Value": value, "Timestamp": measured_at}],
                 )
 
 

@@ -1,0 +1,1 @@
+"""CloudWatch alarms: what a deployed alarm watches, when it changes its state, and who is told."""
