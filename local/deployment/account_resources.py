@@ -25,6 +25,7 @@ def account_providers(clients: Clients) -> list[ResourceProvider]:
         BucketProvider(clients("s3")),
         BucketPolicyProvider(clients("s3")),
         _role(clients("iam")),
+        _managed_policy(clients("iam")),
         _work_group(clients("athena")),
         _named_query(clients("athena")),
     ]
@@ -76,6 +77,49 @@ def _role(iam: Any) -> ApiResource:
 
     return ApiResource(
         "AWS::IAM::Role", known, create, delete, frozenset({"RoleName", "Path"}), change=change
+    )
+
+
+def _managed_policy(iam: Any) -> ApiResource:
+    """A policy to attach; its `!Ref` is its ARN. A change is a new version, and the only one."""
+    known = frozenset({"ManagedPolicyName", "Path", "Description", "PolicyDocument"})
+
+    def create(name: str, properties: Properties) -> Created:
+        made = iam.create_policy(
+            PolicyName=properties.get("ManagedPolicyName", name),
+            PolicyDocument=json.dumps(properties["PolicyDocument"]),
+            **shaped(
+                iam, "CreatePolicy", without(properties, "ManagedPolicyName", "PolicyDocument")
+            ),
+        )
+        arn = made["Policy"]["Arn"]
+        return Created(arn, {"PolicyArn": arn})
+
+    def other_versions(arn: str) -> None:
+        for version in iam.list_policy_versions(PolicyArn=arn)["Versions"]:
+            if not version["IsDefaultVersion"]:
+                iam.delete_policy_version(PolicyArn=arn, VersionId=version["VersionId"])
+
+    def change(arn: str, properties: Properties) -> Created:
+        iam.create_policy_version(
+            PolicyArn=arn,
+            PolicyDocument=json.dumps(properties["PolicyDocument"]),
+            SetAsDefault=True,
+        )
+        other_versions(arn)
+        return Created(arn, {"PolicyArn": arn})
+
+    def delete(arn: str, _: Properties) -> None:
+        other_versions(arn)
+        iam.delete_policy(PolicyArn=arn)
+
+    return ApiResource(
+        "AWS::IAM::ManagedPolicy",
+        known,
+        create,
+        delete,
+        frozenset({"ManagedPolicyName", "Path", "Description"}),
+        change=change,
     )
 
 

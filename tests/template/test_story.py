@@ -35,6 +35,7 @@ OUTPUTS = {
     "TelemetryRuleName",
     "AlarmTopicArn",
     "QueryWorkGroupName",
+    "ReaderPolicyArn",
 }
 
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
