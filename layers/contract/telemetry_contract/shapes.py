@@ -32,14 +32,18 @@ type Decode = Callable[[bytes], msgspec.Struct]
 
 
 @lru_cache(maxsize=256)
-def decoder_of(keys: Keys, contained: Keys | None) -> Decode:
+def decoder_of(keys: Keys, contained: Keys | None) -> Decode | None:
     """What decodes payloads with exactly these keys, in any order, and refuses all others.
 
     It gives the values that a decoder for any object would give, in the order of the keys; those of
-    the container are a struct of their own. Made once per shape: making a type is dear.
+    the container are a struct of their own. Made once per shape: making a type is dear. None for
+    keys that no struct can have: quotes, backslashes, control characters.
     """
-    inside = None if contained is None else _struct_of(contained)
-    return msgspec.json.Decoder(_struct_of(keys, inside)).decode
+    try:
+        inside = None if contained is None else _struct_of(contained)
+        return msgspec.json.Decoder(_struct_of(keys, inside)).decode
+    except ValueError:
+        return None
 
 
 def _struct_of(keys: Keys, inside: type[msgspec.Struct] | None = None) -> type[msgspec.Struct]:

@@ -362,6 +362,17 @@ def test_decoder_of_a_shape_leaves_payloads_that_only_begin_like_it() -> None:
     assert assert_both_paths_agree(records) == len(records)
 
 
+@pytest.mark.parametrize("key", ['"', "\\", "\x1f", "\x00", "a\nb", "\x7f", "", "é"], ids=ascii)
+def test_many_payloads_with_an_odd_key_are_decided_as_if_each_were_alone(key: str) -> None:
+    plain = {"device_id": "d1", "timestamp": 1_795_428_000}
+    for payload in (plain | {key: 1.5}, plain | {"data": {key: 1.5}}):
+        records: list[Record | Rejection] = [
+            Record(f"shard:{place}", ARRIVAL, json.dumps(payload).encode())
+            for place in range(fast_path.FEWEST_FOR_DECODER + 1)
+        ]
+        assert assert_both_paths_agree(records) == len(records)
+
+
 @pytest.mark.parametrize("inside", [None, 7, "text", [1]], ids=str)
 def test_decoder_of_a_shape_without_a_container_leaves_payloads_that_have_one(inside: Any) -> None:
     plain = {"device_id": "d1", "timestamp": 1_795_428_000, "data": inside}
