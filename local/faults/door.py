@@ -5,7 +5,6 @@ call that is applied twice is the same request twice.
 """
 
 import io
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Never
@@ -25,14 +24,18 @@ type _Answer = tuple[str, list[tuple[str, str]], list[bytes]]
 
 
 def _carry_out[T](
-    fault: Fault, apply: Callable[[], T], refuse: Callable[[], T], lose: Callable[[], T]
+    fault: Fault,
+    faults: Faults,
+    apply: Callable[[], T],
+    refuse: Callable[[], T],
+    lose: Callable[[], T],
 ) -> T:
     """Do to a call what the fault says; `lose` ends it without an answer (a kill is one too)."""
     match fault.kind:
         case "throttle" | "error":
             return refuse()
         case "delay":
-            time.sleep(fault.seconds)
+            faults.wait(fault)
             return apply()
         case "duplicate":
             _applied(apply)
@@ -96,7 +99,7 @@ class Door:
             # The server closes a connection that is broken, and says nothing on it.
             raise ConnectionAbortedError(f"the fault {fault.name} keeps the answer back")
 
-        return _carry_out(fault, apply, refuse, lose)
+        return _carry_out(fault, self._faults, apply, refuse, lose)
 
     def _answer(self, environ: "WSGIEnvironment") -> _Answer:
         """The application's whole answer."""
@@ -145,6 +148,7 @@ def around[**P, T](call: Callable[P, T], name: str, faults: Faults) -> Callable[
             return call(*args, **kwargs)
         return _carry_out(
             fault,
+            faults,
             lambda: call(*args, **kwargs),
             lambda: _refuse(refusal_of(fault, this)),
             lambda: _lose(this),

@@ -9,7 +9,7 @@ import math
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -84,6 +84,7 @@ class _Injected:
     fault: Fault
     matched: int = 0
     fired: int = 0
+    cleared: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_waiting(self) -> bool:
@@ -134,6 +135,13 @@ class Faults:
                     return injected.fault
         return None
 
+    def wait(self, fault: Fault) -> None:
+        """Wait as long as a fault that has struck says, but no longer than until it is cleared."""
+        with self._lock:
+            cleared = [one.cleared for one in self._injected if one.fault is fault]
+        if cleared:
+            cleared[0].wait(fault.seconds)
+
     def fired(self, name: str) -> int:
         """How often the fault `name` has fired."""
         with self._lock:
@@ -150,17 +158,19 @@ class Faults:
 
     def clear(self, name: str = "") -> int:
         """Take back the fault `name`, or all, with their counts; how many there were. A clock that
-        jumped goes back; what other actions did stays done."""
+        jumped goes back, who waits for a delay goes on; what other actions did stays done."""
         with self._lock:
             kept = [one for one in self._injected if name and one.fault.name != name]
-            cleared = [one.fault for one in self._injected if one not in kept]
+            cleared = [one for one in self._injected if one not in kept]
             if name and not cleared:
                 there_are = ", ".join(one.fault.name for one in kept) or "none"
                 raise FaultError(f"there is no fault {name!r} to clear; there are: {there_are}")
             self._injected = kept
             self._set_waiting()
-        for fault in cleared:
-            if fault.kind == "clock-jump":
+        for injected in cleared:
+            injected.cleared.set()
+            if injected.fault.kind == "clock-jump":
+                fault = injected.fault
                 self.actions[fault.kind](replace(fault, seconds=-fault.seconds))
         return len(cleared)
 

@@ -40,13 +40,15 @@ class Processes:
         """An id for a process that is about to start."""
         return f"local-{uuid4().hex}"
 
-    def started(self, app_id: str, name: str, pid: int) -> None:
+    def started(self, app_id: str, name: str, pid: int) -> OwnProcess:
         """Know a process; `pid` is its group too."""
+        process = OwnProcess(app_id, name, pid)
         with self._lock:
-            self._running[app_id] = OwnProcess(app_id, name, pid)
+            self._running[app_id] = process
+        return process
 
     def ended(self, app_id: str) -> None:
-        """Forget a process: its number may be another's from now on."""
+        """Forget a process, before it is reaped: from then on its number may be another's."""
         with self._lock:
             self._running.pop(app_id, None)
 
@@ -60,5 +62,21 @@ class Processes:
         """End the process and its group at once, as `kill -9` does."""
         with self._lock:
             if process.app_id in self._running:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                signal_group(process.pid, signal.SIGKILL)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended. It is not reaped by this: its number stays its own."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a child has ended, as `has_ended` does."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Signal a child that is not reaped yet, and what is left of its group."""
+    # On macOS there is no permission where only an ended process is left.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -7,7 +7,6 @@ takes no other invocation; `stop` ends it.
 https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 """
 
-import contextlib
 import os
 import queue
 import select
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from local.faults.processes import APP_ID, Processes
+from local.faults.processes import APP_ID, Processes, signal_group, wait_for_end
 from local.functions.artifact import Layout
 from local.functions.runtime_api import Event, Kind, Message, RuntimeApi
 
@@ -80,7 +79,8 @@ class FunctionProcess:
             # function's own children with it.
             start_new_session=True,
         )
-        processes.started(self._app_id, launch.name, self.pid)
+        self._own = processes.started(self._app_id, launch.name, self.pid)
+        self._ended = threading.Event()
         self._output.start()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -93,7 +93,7 @@ class FunctionProcess:
     @property
     def alive(self) -> bool:
         """Whether it can take another event."""
-        return self._process.poll() is None
+        return not self._ended.is_set()
 
     def invoke(self, event_of: Callable[[], Event], timeout_seconds: float) -> Answer:
         """Have the process answer an event, which is made when the process is ready for it."""
@@ -121,15 +121,16 @@ class FunctionProcess:
         return Answer(message, self._output.take(), duration_ms, init_ms)
 
     def _watch(self) -> None:
-        status = self._process.wait()
+        wait_for_end(self.pid)
+        self._ended.set()
         self._processes.ended(self._app_id)
+        signal_group(self.pid, signal.SIGKILL)  # what it has started goes with it
+        status = self._process.wait()
         self.api.messages.put(Message(Kind.EXITED, exit_status=status))
 
     def stop(self) -> None:
         """Kill the process and free its port. May be called again."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        self._processes.kill(self._own)
         self._watcher.join()
         self._output.stop()
         self.api.close()

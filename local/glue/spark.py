@@ -15,15 +15,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from local.faults.processes import APP_ID, Processes
+from local.faults.processes import APP_ID, Processes, has_ended, signal_group
 from local.glue.java import Java, find_java
 
 _PACKAGES: Final = (
@@ -199,16 +200,17 @@ def submit(
         )
         processes.started(app_id, arguments.get("--JOB_NAME", script.stem), process.pid)
         try:
-            exit_code = _wait(process, stopping)
+            while not has_ended(process.pid) and not stopping.wait(_POLL_SECONDS):
+                pass
+        finally:
+            processes.ended(app_id)
+            exit_code = _end_group(process)
             if exit_code == 0 and new_archive.exists():
                 for outdated in spark.class_archive.parent.glob("classes-*.jsa"):
                     outdated.unlink(missing_ok=True)
                 new_archive.replace(spark.class_archive)
-            return exit_code
-        finally:
-            _end_group(process)
-            processes.ended(app_id)
             new_archive.unlink(missing_ok=True)
+    return exit_code
 
 
 def split_conf(chained: str) -> dict[str, str]:
@@ -255,25 +257,15 @@ def _options(conf: Mapping[str, str]) -> Iterator[str]:
         yield from ("--conf", f"{name}={value}")
 
 
-def _wait(process: subprocess.Popen[bytes], stopping: threading.Event) -> int:
-    while True:
-        try:
-            return process.wait(_POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if stopping.is_set():
-                _end_group(process)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it has started: politely, then for good."""
-    if process.poll() is not None:
-        return
-    os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_PATIENCE_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end_group(process: subprocess.Popen[bytes]) -> int:
+    """End the process and what it has started: politely, then for good. Its exit code."""
+    deadline = time.monotonic() + _STOP_PATIENCE_SECONDS
+    if not has_ended(process.pid):
+        signal_group(process.pid, signal.SIGTERM)
+    while not has_ended(process.pid) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+    signal_group(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def _find_jars(cache: Path, spark_home: Path, java: Java) -> tuple[Path, ...]:

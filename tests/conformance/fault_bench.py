@@ -11,7 +11,7 @@ from local.faults.actions import reshard
 from local.faults.clock import Clock
 from local.faults.door import Door
 from local.faults.faults import Faults
-from local.faults.processes import Processes
+from local.faults.processes import Processes, has_ended
 from local.faults.routes import fault_routes
 from local.kinesis.streams import Streams
 from tests.loopback import client_of, empty_moto, served
@@ -54,6 +54,24 @@ class FaultBench:
     def put(self, client: Any, data: bytes = b"reading", key: str = "device-001") -> Any:
         """Put one record with `client`, boto3's or the streams themselves."""
         return client.put_record(StreamName=self.stream, Data=data, PartitionKey=key)
+
+
+class ForgottenInTime(Processes):
+    """Those whose number was no longer their own when they were forgotten are `reaped`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reaped: list[int] = []
+        self.forgotten: list[int] = []
+
+    def ended(self, app_id: str) -> None:
+        pid = self._running[app_id].pid
+        self.forgotten.append(pid)
+        try:
+            has_ended(pid)
+        except ChildProcessError:
+            self.reaped.append(pid)
+        super().ended(app_id)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from local.faults.faults import Fault, FaultError, Faults
 from local.functions.runtime import FunctionRuntime
 from local.kinesis.streams import Streams
 from tests.conformance.broker_bench import Bench, Device, running_bench
-from tests.conformance.fault_bench import FaultBench, running_fault_bench
+from tests.conformance.fault_bench import FaultBench, ForgottenInTime, running_fault_bench
 from tests.conformance.function_bench import function_of
 from tests.conformance.kinesis_service import Clock
 from tests.conformance.mapping_bench import Bench as MappingBench
@@ -114,6 +114,16 @@ def test_a_process_that_has_ended_is_forgotten(
     pid = json.loads(invoke("there").payload)
     known = bench.processes._running.values()
     assert [process.pid for process in known] == [pid]
+
+
+def test_no_process_is_known_whose_number_may_be_anothers(tmp_path: Path) -> None:
+    processes = ForgottenInTime()
+    function = function_of("exiting", "import os\ndef handle(event, _): os._exit(3)", tmp_path)
+    runtime = FunctionRuntime(lambda: function, tmp_path, processes=processes)
+    for _ in range(3):
+        assert runtime.invoke(b"{}").error == "Unhandled"
+    runtime.stop()
+    assert (len(processes.forgotten), processes.reaped) == (3, [])
 
 
 # ---------------------------------------------------------------------------- reshard

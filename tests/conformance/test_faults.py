@@ -4,6 +4,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.error import HTTPError
 
@@ -205,6 +206,18 @@ def test_a_delay_is_waited_for_and_then_applied(bench: FaultBench) -> None:
     assert time.monotonic() - began >= 0.2
     assert bench.records().count(b"late") == 1
     assert bench.faults.fired("delay") == 1
+
+
+def test_a_delay_ends_when_it_is_cleared(bench: FaultBench) -> None:
+    bench.faults.inject("delay", on="kinesis:PutRecord", seconds=3_600)
+    client = bench.client("kinesis")
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(bench.put, client, b"at last")
+        while not bench.faults.fired("delay"):
+            assert not answer.done()
+        assert bench.faults.clear() == 1
+        assert answer.result(timeout=50)["SequenceNumber"]
+    assert b"at last" in bench.records()
 
 
 # -------------------------------------------------------------------- what is struck

@@ -20,6 +20,7 @@ from local.glue.spark import (
     split_conf,
     submit,
 )
+from tests.conformance.fault_bench import ForgottenInTime
 
 NOWHERE = {"PATH": "/nonexistent"}
 
@@ -162,7 +163,13 @@ def run(folder: Path, script: str, stopping: threading.Event | None = None) -> t
     executable(folder / "spark" / "bin" / "spark-submit", script)
     log, stopping = folder / "output.log", stopping or threading.Event()
     arguments = {"--conf": "spark.sql.shuffle.partitions=7", "--n": "1"}
-    code = submit(Path("job.py"), arguments, log, stopping, endpoint="http://127.0.0.1:1")
+    processes = ForgottenInTime()
+    code = submit(
+        *(Path("job.py"), arguments, log, stopping),
+        endpoint="http://127.0.0.1:1",
+        processes=processes,
+    )
+    assert (len(processes.forgotten), processes.reaped) == (1, [])
     return code, log.read_text()
 
 
