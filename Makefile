@@ -26,9 +26,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 OFFLINE := AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing
 
 ##@ Try it
-.PHONY: demo up down status
+.PHONY: demo fleet up down status
 demo: local-environment $(BUILT) ## Run it all once on this machine: make demo [REPLAY=FILE] [SEED=7]
 	@$(BIN)/python -m local demo $(if $(REPLAY),--replay "$(REPLAY)") $(if $(SEED),--seed $(SEED))
+
+fleet: local-environment $(BUILT) ## 1,000 devices on a bad day, and whether the lake's figures are the truth (15 minutes)
+	@$(BIN)/python -m local fleet $(if $(DEVICES),--devices $(DEVICES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 up: local-environment $(BUILT) ## Start the local cloud and leave it running: make up [CONTAINERS=1]
 	@$(BIN)/python -m local up $(if $(CONTAINERS),--for-containers)

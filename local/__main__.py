@@ -1,4 +1,4 @@
-"""The local cloud's commands: `python -m local up|down|status|demo|fault`; the Makefile calls
+"""The local cloud's commands: `python -m local up|down|status|demo|fleet|fault`; the Makefile calls
 most of them."""
 
 import argparse
@@ -119,6 +119,13 @@ def demo(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def fleet(arguments: Sequence[str]) -> int:
+    """Try a simulated fleet on a bad day."""
+    from local.demo.fleet_trial import run
+
+    return run(arguments)
+
+
 def serve(arguments: Sequence[str]) -> int:
     """Be the local cloud's process (`up` and `demo` start it)."""
     parser = argparse.ArgumentParser(prog="python -m local serve", description=serve.__doc__)
@@ -145,6 +152,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "down": down,
     "status": status,
     "demo": demo,
+    "fleet": fleet,
     "fault": fault,
     "serve": serve,
 }

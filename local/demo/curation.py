@@ -44,6 +44,28 @@ def run_workflow(glue: Any, name: str, show: Callable[[str], None]) -> dict[str,
         time.sleep(POLL_SECONDS)
 
 
+def run_job(
+    glue: Any,
+    name: str,
+    arguments: Mapping[str, str],
+    show: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Run a job by itself with these arguments beside its own; CurationError unless it succeeds."""
+    run_id = glue.start_job_run(JobName=name, Arguments=dict(arguments))["JobRunId"]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        run = glue.get_job_run(JobName=name, RunId=run_id)["JobRun"]
+        state = run["JobRunState"]
+        show(f"job {state.lower()}")
+        if state == "SUCCEEDED":
+            return
+        if state not in ("STARTING", "RUNNING", "WAITING", "STOPPING"):
+            raise CurationError(f"{name} {state.lower()}: {run.get('ErrorMessage', 'no message')}")
+        if time.monotonic() > deadline:
+            raise CurationError(f"{name} runs longer than {PATIENCE_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+
+
 def failures(run: Mapping[str, Any]) -> str:
     """What went wrong in a workflow run, in one line."""
     told = [

@@ -86,7 +86,7 @@ def run(argv: Sequence[str]) -> int:
         messages=500 if given.small else given.messages,
     )
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     try:
         written = demonstrate(options, sys.stdout)
     except KeyboardInterrupt:
@@ -126,14 +126,14 @@ def demonstrated(options: Options, out: TextIO) -> Iterator[Demonstration]:
     progress = Progress(STAGES, out)
     cloud = LocalCloud(options.folder)
     try:
-        _begin_clean(cloud, options.folder)
+        begin_clean(cloud, options.folder)
         with progress.stage("cloud", "start the local cloud") as stage:
             cloud.start(stage.show)
         with progress.stage("deploy", "deploy template.yaml (sam deploy)") as stage:
             outputs = cloud.deploy(stage.show)
         yield _run_stages(options, names, cloud, outputs, progress)
     finally:
-        with _undisturbed():
+        with undisturbed():
             cloud.stop()
 
 
@@ -243,7 +243,7 @@ def _received(lake: Lake, namespace: str, since: datetime, records: int) -> tupl
         time.sleep(POLL_SECONDS)
 
 
-def _begin_clean(cloud: LocalCloud, folder: Path) -> None:
+def begin_clean(cloud: LocalCloud, folder: Path) -> None:
     """End what a killed demo may have left, and forget its files, but no one else's."""
     mark = folder / _MARK
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
@@ -352,19 +352,20 @@ def _sent(fleet: FleetResult, options: Options) -> Sent:
     )
 
 
-def _interrupt(number: int, frame: object) -> None:
+def interrupt(number: int, frame: object) -> None:
+    """What Ctrl-C and other requests to end do."""
     raise KeyboardInterrupt
 
 
-class _undisturbed:  # noqa: N801 - reads as a statement
+class undisturbed:  # noqa: N801 - reads as a statement
     """Signals wait while everything is being stopped."""
 
     def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is _interrupt:
+            if signal.getsignal(number) is interrupt:
                 signal.signal(number, signal.SIG_IGN)
 
     def __exit__(self, *_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_IGN:
-                signal.signal(number, _interrupt)
+                signal.signal(number, interrupt)

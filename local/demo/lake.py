@@ -164,6 +164,17 @@ def rejected_rows(lake: Lake) -> dict[str, int]:
     return dict(counts)
 
 
+def zone_rows(
+    lake: Lake, bucket: str, prefix: str, columns: list[str]
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Some columns of every row of a zone, object by object."""
+    s3 = lake.client("s3")
+    for key in _keys(s3, bucket, prefix):
+        table = pq.read_table(io.BytesIO(_body(s3, bucket, key)), columns=columns)
+        lists = (table.column(name).to_pylist() for name in columns)
+        yield list(zip(*lists, strict=True))
+
+
 def failed_objects(lake: Lake) -> int:
     """How many objects lie in the failed zone."""
     return sum(1 for _ in _keys(lake.client("s3"), lake.failed_bucket, ""))

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from cryptography import x509
@@ -89,6 +90,8 @@ def access_list(accesses: Iterable[Access], reader: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+# With a thousand devices, all but one of them are as they were when the access is read again.
+@lru_cache(maxsize=100_000)
 def _access(registration: Registration) -> Access | None:
     # With several things on a certificate AWS goes by the client id; this broker has only one.
     if len(registration.things) != 1:

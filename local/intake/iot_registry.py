@@ -48,17 +48,15 @@ class IotRegistry:
 
     def registrations(self) -> list[Registration]:
         """Every certificate of this authority's making, with its things and policies."""
-        things = list(self._backend.principal_things)
-        policies = list(self._backend.principal_policies)
+        things = _by_certificate(self._backend.principal_things)
+        policies = _by_certificate(self._backend.principal_policies)
         return [
             Registration(
                 certificate_id=certificate.certificate_id,
                 certificate=self._parse(certificate),
                 active=certificate.status == "ACTIVE",
-                things=tuple(name for arn, name in things if arn == certificate.arn),
-                policies=tuple(
-                    self._document(name) for arn, name in policies if arn == certificate.arn
-                ),
+                things=tuple(things.get(certificate.arn, ())),
+                policies=tuple(map(self._document, policies.get(certificate.arn, ()))),
             )
             for certificate in list(self._backend.certificates.values())
             if common_name(self._parse(certificate))
@@ -220,6 +218,15 @@ class PolicyProvider:
     def _created(self, policy_name: str) -> Created:
         arn = f"arn:aws:iot:{REGION}:{ACCOUNT_ID}:policy/{policy_name}"
         return Created(policy_name, {"Arn": arn, "Id": policy_name})
+
+
+def _by_certificate(attached: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """What is attached to each certificate, by its ARN: looked up once for every device there is,
+    not once for each of them."""
+    found: dict[str, list[str]] = {}
+    for arn, name in list(attached):
+        found.setdefault(arn, []).append(name)
+    return found
 
 
 def _checked(properties: dict[str, Any]) -> str:
