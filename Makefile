@@ -53,7 +53,7 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 ##@ Work on it
 # From the quickest to the slowest, so that what is wrong shows early.
 SUITES := $(addprefix tests/,unit template corpora conformance integration spark e2e)
-.PHONY: setup test check unit spark soak conformance integration e2e bench bench-curation format golden docs lock clean help
+.PHONY: setup test check unit spark soak conformance integration e2e bench bench-curation format golden screenshots docs lock clean help
 setup: environment local-environment ## Install the environments (the other commands do it by themselves)
 
 test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
@@ -104,6 +104,9 @@ format: environment ## Format the code
 golden: environment ## Write the golden files anew; read the difference before you commit it
 	$(BIN)/python -m pytest tests/spark --update-golden
 	$(BIN)/python -m events.generate_kinesis
+
+screenshots: environment $(BUILT) ## Take the dashboards' pictures in docs/ anew (needs Chromium; 8 minutes)
+	$(BIN)/python -m docs.screenshots
 
 docs: environment ## Write the generated pages anew
 	$(BIN)/python -m docs.generate_contract

@@ -256,7 +256,7 @@ def main(arguments: Sequence[str]) -> None:
     job = Job(spark, zone, settings, events)
     account = replay(job, settings.selection) if settings.selection else curate(job)
     if account:
-        print(json.dumps({"account": account.asDict()}, default=datetime.isoformat), flush=True)
+        print(json.dumps({"account": printed(account)}, default=datetime.isoformat), flush=True)
 
 
 def parse_arguments(arguments: Sequence[str]) -> Settings:
@@ -1019,6 +1019,13 @@ def account_row(summary: Mapping[str, str], done: Mapping[str, Any], finished_at
 
 def write_account(job: Job, account: Row) -> None:
     append(job, job.runs, ACCOUNT_COLUMNS, [account.asDict()])
+
+
+def printed(account: Row) -> dict[str, Any]:
+    """The account as it is printed: complete-through also in epoch seconds, since a metric is a
+    number; left out where there is none yet."""
+    through: datetime | None = account.complete_through
+    return account.asDict() | ({"complete_through_epoch": through.timestamp()} if through else {})
 
 
 def announce(job: Job, account: Row) -> None:

@@ -104,13 +104,16 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Account:
-    """What a run did: days computed anew, rows written for them, devices known in all."""
+    """What a run did: days computed anew, rows written for them, devices known in all; of these
+    the silent ones, and the others."""
 
     started_at: datetime
     readings_snapshot_id: int | None
     days: int = 0
     hours: int = 0
     devices: int = 0
+    silent: int = 0
+    active: int = 0
     seconds: float = 0.0
 
 
@@ -165,12 +168,15 @@ def summarise(job: Job) -> Account:
     readings = job.spark.read.option("versionAsOf", source).table(job.readings)
     written = summarise_hours(job, readings, history)
     devices = summarise_latest(job, history)
+    silent = job.spark.table(job.latest).where("silent_since IS NOT NULL").count()
     return Account(
         started_at=job.settings.now,
         readings_snapshot_id=source,
         days=int(written.get("changed-partition-count", 0)),
         hours=int(written.get("added-records", 0)),
         devices=devices,
+        silent=silent,
+        active=devices - silent,
         seconds=time.monotonic() - begin,
     )
 

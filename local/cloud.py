@@ -23,6 +23,7 @@ import boto3
 from botocore.config import Config
 from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
+from moto.logs.models import logs_backends
 
 from local.alarms.alarms import Alarms
 from local.alarms.moto_store import MotoAlarms, alarm_provider, serve_history
@@ -30,6 +31,7 @@ from local.alarms.moto_store import stored_data as stored_metrics
 from local.alarms.routes import alarm_routes
 from local.api import ACCESS_KEY, ACCOUNT_ID, REGION, Api, Response, Route, json_response
 from local.dashboards.dashboard import Dashboards, stored_data
+from local.dashboards.resources import dashboard_provider
 from local.deployment.account_resources import account_providers
 from local.deployment.cloudformation import CloudFormation
 from local.deployment.deployer import Deployer
@@ -51,6 +53,7 @@ from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_b
 from local.intake.mosquitto import NoBroker
 from local.kinesis.resources import StreamProvider
 from local.kinesis.streams import Streams
+from local.logs import LogBuffer, stored_logs
 from local.mapping.event_source_mapping import EventSourceMappings, Surroundings
 from local.mapping.resources import EventSourceMappingProvider, mapping_routes
 from local.metrics import Datum, MetricBuffer
@@ -95,6 +98,7 @@ class Cloud:
         # As the parts in this process reach them: a fault strikes their calls like any other.
         streams = Struck(self.streams, "kinesis", self._faults)
         self._metrics = MetricBuffer(self._clients("cloudwatch").put_metric_data)
+        self._logs = LogBuffer(self._clients("logs"))
         self._executor = ThreadPoolExecutor(_MAX_INVOCATIONS, "invocation")
         folder = settings.folder
         functions = lambda_backends[ACCOUNT_ID][REGION]
@@ -104,6 +108,7 @@ class Cloud:
             self.endpoint,
             self._add_machine_metrics,
             processes,
+            self._logs.add,
         )
         self._mappings = EventSourceMappings(
             Surroundings(
@@ -132,7 +137,9 @@ class Cloud:
             port=settings.device_port,
         )
         self.dashboards = Dashboards(
-            self._clients("cloudwatch"), stored_data(cloudwatch_backends[ACCOUNT_ID][REGION])
+            self._clients("cloudwatch"),
+            stored_data(cloudwatch_backends[ACCOUNT_ID][REGION]),
+            stored_logs(logs_backends[ACCOUNT_ID][REGION]),
         )
         store = MotoAlarms(cloudwatch_backends[ACCOUNT_ID][REGION])
         serve_history(store)
@@ -147,6 +154,7 @@ class Cloud:
             *account_providers(self._clients),
             *monitoring_providers(self._clients),
             alarm_provider(self._clients("cloudwatch"), store),
+            dashboard_provider(self._clients("cloudwatch")),
             *self._glue.providers(),
             StreamProvider(self.streams),
             FunctionProvider(self._clients("lambda"), functions, self._functions),
@@ -211,6 +219,7 @@ class Cloud:
             ("glue", self._glue.stop),
             ("invocations", partial(self._executor.shutdown, cancel_futures=True)),
             ("metrics", self._metrics.stop),
+            ("logs", self._logs.flush),
             *(("server", server.shutdown) for server in self._servers),
             *(("socket", server.server_close) for server in self._servers),
         ]
@@ -240,6 +249,7 @@ class Cloud:
     def _measure_streams(self) -> None:
         while not self._ended.wait(5):
             self._take_stream_metrics()
+            self._logs.flush()
 
     def _take_stream_metrics(self) -> None:
         now = self._clock.now()

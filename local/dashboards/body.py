@@ -1,44 +1,45 @@
-"""What a CloudWatch dashboard body says, and the numbers behind it.
+"""What a CloudWatch dashboard body says, parsed once: at deployment to refuse it, later to draw it.
 
-Read from the deployed body, so that a browser shows locally what the console shows on AWS.
-Understood is what the template uses: metric widgets with metrics, their shorthand and SEARCH
-over one metric name; alarm, text and log widgets. Anything else is said in the widget's place,
-never left out.
+Understood is what the template uses: metric widgets (lines, stacked, numbers) with metrics, their
+shorthand, metric math and SEARCH over one metric name; text, alarm and log table widgets. Anything
+else is refused by name, never left out.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
 """
 
 import json
-import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-_SEARCH = re.compile(
+from local.dashboards.log_query import LogQueryError, parse_query
+from local.dashboards.markdown import MarkdownError, html_of
+from local.metric_math import Expression, MetricMathError, is_statistic, parse
+
+COLUMNS: Final = 24
+_WIDGET: Final = frozenset({"type", "x", "y", "width", "height", "properties"})
+_PROPERTIES: Final = {
+    "metric": frozenset(
+        {"title", "region", "view", "stat", "period", "metrics", "stacked", "yAxis"}
+        | {"annotations", "setPeriodToTimeRange"}
+    ),
+    "text": frozenset({"markdown"}),
+    "log": frozenset({"title", "region", "view", "query"}),
+    "alarm": frozenset({"title", "alarms"}),
+}
+_OPTIONS: Final = frozenset(
+    {"stat", "period", "label", "yAxis", "id", "visible", "expression", "region"}
+)
+_AXIS: Final = frozenset({"label", "min", "max", "showUnits"})
+_LIMIT: Final = frozenset({"label", "value"})
+_SEARCH: Final = re.compile(
     r"""SEARCH\('\{(?P<schema>[^}]+)\}\s+MetricName="(?P<name>[^"]+)"',\s*'(?P<stat>\w+)'"""
     r"""(?:,\s*(?P<period>\d+))?\)"""
 )
 
 
-_STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
-    "Sum": math.fsum,
-    "Average": lambda values: math.fsum(values) / len(values),
-    "Maximum": max,
-    "Minimum": min,
-    "SampleCount": len,
-}
-
-
-@dataclass(frozen=True)
-class Datum:
-    """One value that was put to CloudWatch; `at` in epoch seconds."""
-
-    namespace: str
-    name: str
-    dimensions: Mapping[str, str]
-    at: float
-    value: float
+class BodyError(Exception):
+    """A body that is wrong or has something in it that can't be drawn here; all of it is named."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,57 @@ class Metric:
     period: int
     label: str
     is_right: bool = False  # measured on the right axis
+    id: str = ""
+    is_visible: bool = True
+
+
+@dataclass(frozen=True)
+class Math:
+    """A line that is computed from other lines of its widget."""
+
+    expression: Expression
+    period: int
+    label: str
+    is_right: bool = False
+    id: str = ""
+    is_visible: bool = True
+
+
+@dataclass(frozen=True)
+class Search:
+    """A line for each set of values that a metric has for exactly these dimensions."""
+
+    namespace: str
+    name: str
+    dimensions: tuple[str, ...]
+    stat: str
+    period: int
+    is_visible: bool = True
+
+
+type Line = Metric | Math | Search
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A horizontal line, drawn at a value that matters."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a widget says of an axis. A bound that is None follows the values."""
+
+    label: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 @dataclass(frozen=True)
 class Widget:
-    """One widget on the 24-column grid. `unknown` says what of it can't be shown here."""
+    """One widget on the 24-column grid."""
 
     kind: str
     title: str
@@ -64,79 +111,136 @@ class Widget:
     y: int
     width: int
     height: int
-    view: str = "timeSeries"
-    stacked: bool = False
-    metrics: tuple[Metric, ...] = ()
-    properties: Mapping[str, Any] = field(default_factory=dict)
-    unknown: tuple[str, ...] = ()
+    properties: Mapping[str, Any]
+    lines: tuple[Line, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    left: Axis = Axis()
+    right: Axis = Axis()
+
+    @property
+    def is_number(self) -> bool:
+        return self.kind == "metric" and self.properties.get("view") == "singleValue"
+
+    @property
+    def is_over_whole_range(self) -> bool:
+        """Whether a number is that of the whole time that is shown, not of its last period."""
+        return bool(self.properties.get("setPeriodToTimeRange", False))
 
 
-def widgets(body: str, data: Iterable[Datum]) -> list[Widget]:
-    """A dashboard body's widgets; `data` answers its searches."""
-    known = list(data)
-    return [_widget(widget, known) for widget in json.loads(body)["widgets"]]
+def widgets(body: str) -> list[Widget]:
+    """A dashboard body's widgets; BodyError names everything in it that is not understood."""
+    try:
+        document = json.loads(body)
+        described = document["widgets"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BodyError(f"it is no JSON object with widgets: {error!r}") from None
+    problems = [f"{name} is not known here" for name in document if name != "widgets"]
+    parsed = []
+    for at, widget in enumerate(described):
+        found = list(_problems(widget))
+        problems += [f"widget {at} ({_name_of(widget)}): {one}" for one in found]
+        if not found:
+            parsed.append(_widget(widget))
+    if problems:
+        raise BodyError("; ".join(problems))
+    return parsed
 
 
-def points(metric: Metric, data: Iterable[Datum], since: float) -> list[tuple[float, float]]:
-    """(start of the period, statistic) for each period after `since` that has data."""
-    periods: dict[float, list[float]] = defaultdict(list)
-    for datum in data:
-        if (
-            datum.at >= since
-            and datum.name == metric.name
-            and datum.namespace == metric.namespace
-            and datum.dimensions == metric.dimensions
-        ):
-            periods[datum.at // metric.period * metric.period].append(datum.value)
-    return [(start, statistic(metric.stat, values)) for start, values in sorted(periods.items())]
+def _name_of(widget: Mapping[str, Any]) -> str:
+    return str(widget.get("properties", {}).get("title") or widget.get("type", "?"))
 
 
-def statistic(name: str, values: Sequence[float]) -> float:
-    """A CloudWatch statistic of values; raises ValueError for one that is not known here."""
-    if name in _STATISTICS:
-        return float(_STATISTICS[name](values))
-    if match := re.fullmatch(r"p(\d{1,2}(?:\.\d+)?|100)", name):
-        rank = math.ceil(float(match.group(1)) / 100 * len(values))
-        return sorted(values)[max(rank, 1) - 1]
-    raise ValueError(f"statistic {name} is not known here")
-
-
-def _widget(widget: Mapping[str, Any], data: list[Datum]) -> Widget:
-    properties = widget.get("properties", {})
-    metrics: list[Metric] = []
-    unknown: list[str] = []
-    before: list[str] = []
-    for entry in properties.get("metrics", []):
-        options = entry[-1] if isinstance(entry[-1], dict) else {}
-        if not options.get("visible", True):
-            continue
-        names = [part for part in entry if isinstance(part, str)]
-        if names:
-            before = _written_out(names, before)
-            metrics.append(_metric(before, properties, options))
-        elif match := _SEARCH.fullmatch(options.get("expression", "")):
-            metrics += _found(match, data)
-        else:
-            unknown.append(str(options.get("expression", entry)))
-    kind = widget["type"]
-    if kind not in ("metric", "alarm", "text", "log"):
-        unknown.append(f"widget type {kind}")
+# ---- what is refused ---------------------------------------------------------------------------
+def _problems(widget: Mapping[str, Any]) -> Iterator[str]:
+    kind, properties = widget.get("type"), widget.get("properties", {})
+    if kind not in _PROPERTIES:
+        yield f"type {kind} is not known here"
+        return
+    yield from _unknown("", widget, _WIDGET)
+    yield from _unknown("", properties, _PROPERTIES[kind])
+    if widget.get("x", 0) + widget.get("width", 6) > COLUMNS:
+        yield f"it ends beyond column {COLUMNS}"
     view = properties.get("view", "timeSeries")
-    if view not in ("timeSeries", "singleValue", "bar"):
-        unknown.append(f"view {view}")
+    if view not in ({"table"} if kind == "log" else {"timeSeries", "singleValue"}) and kind in (
+        "metric",
+        "log",
+    ):
+        yield f"view {view} is not known here"
+    try:
+        if kind == "text":
+            html_of(properties.get("markdown", ""))
+        elif kind == "log":
+            parse_query(properties.get("query", ""))
+        elif kind == "metric":
+            yield from _problems_of_lines(properties)
+    except (MarkdownError, LogQueryError, MetricMathError) as error:
+        yield str(error)
+
+
+def _problems_of_lines(properties: Mapping[str, Any]) -> Iterator[str]:
+    if not properties.get("metrics"):
+        yield "it has no metrics"
+    for side, axis in properties.get("yAxis", {}).items():
+        yield from _unknown(f"yAxis {side}: ", axis, _AXIS)
+    annotations = properties.get("annotations", {})
+    yield from _unknown("annotations: ", annotations, frozenset({"horizontal"}))
+    for limit in annotations.get("horizontal", []):
+        yield from _unknown("annotation: ", limit, _LIMIT)
+    for entry in properties.get("metrics", []):
+        if isinstance(entry[-1], dict):
+            yield from _unknown("metric: ", entry[-1], _OPTIONS)
+    lines = _lines(properties)
+    ids = {line.id for line in lines if not isinstance(line, Search) and line.id}
+    for line in lines:
+        if isinstance(line, Math):
+            for missing in sorted(set(line.expression.ids) - ids):
+                yield f"expression {line.expression.text}: there is no id {missing}"
+        elif not is_statistic(line.stat):
+            yield f"statistic {line.stat} is not known here"
+
+
+def _unknown(where: str, given: Mapping[str, Any], known: frozenset[str]) -> Iterable[str]:
+    return [f"{where}{name} is not known here" for name in given if name not in known]
+
+
+# ---- what is read ------------------------------------------------------------------------------
+def _widget(widget: Mapping[str, Any]) -> Widget:
+    properties = widget["properties"]
+    axes = properties.get("yAxis", {})
     return Widget(
-        kind=kind,
+        kind=widget["type"],
         title=properties.get("title", ""),
         x=int(widget.get("x", 0)),
         y=int(widget.get("y", 0)),
         width=int(widget.get("width", 6)),
         height=int(widget.get("height", 6)),
-        view=view,
-        stacked=bool(properties.get("stacked", False)),
-        metrics=tuple(metrics),
         properties=properties,
-        unknown=tuple(unknown),
+        lines=tuple(_lines(properties)),
+        limits=tuple(
+            Limit(limit.get("label", ""), float(limit["value"]))
+            for limit in properties.get("annotations", {}).get("horizontal", [])
+        ),
+        left=_axis(axes.get("left", {})),
+        right=_axis(axes.get("right", {})),
     )
+
+
+def _axis(given: Mapping[str, Any]) -> Axis:
+    return Axis(given.get("label", ""), given.get("min"), given.get("max"))
+
+
+def _lines(properties: Mapping[str, Any]) -> list[Line]:
+    lines: list[Line] = []
+    before: list[str] = []
+    for entry in properties.get("metrics", []):
+        options = entry[-1] if isinstance(entry[-1], dict) else {}
+        names = [part for part in entry if isinstance(part, str)]
+        if names:
+            before = _written_out(names, before)
+            lines.append(_metric(before, properties, options))
+        else:
+            lines.append(_computed(options, properties))
+    return lines
 
 
 def _written_out(names: Sequence[str], before: Sequence[str]) -> list[str]:
@@ -159,28 +263,29 @@ def _metric(
         period=int(options.get("period", properties.get("period", 300))),
         label=options.get("label", name),
         is_right=options.get("yAxis") == "right",
+        id=options.get("id", ""),
+        is_visible=options.get("visible", True),
     )
 
 
-def _found(search: re.Match[str], data: Iterable[Datum]) -> list[Metric]:
-    namespace, *names = search["schema"].split(",")
-    sets = sorted(
-        {
-            tuple(datum.dimensions[name] for name in names)
-            for datum in data
-            if datum.namespace == namespace
-            and datum.name == search["name"]
-            and set(datum.dimensions) == set(names)
-        }
-    )
-    return [
-        Metric(
+def _computed(options: Mapping[str, Any], properties: Mapping[str, Any]) -> Line:
+    text = options.get("expression", "")
+    period = int(options.get("period", properties.get("period", 300)))
+    if search := _SEARCH.fullmatch(text):
+        namespace, *dimensions = search["schema"].split(",")
+        return Search(
             namespace=namespace,
             name=search["name"],
-            dimensions=dict(zip(names, values, strict=True)),
+            dimensions=tuple(dimensions),
             stat=search["stat"],
-            period=int(search["period"] or 300),
-            label=values[-1],
+            period=int(search["period"] or period),
+            is_visible=options.get("visible", True),
         )
-        for values in sets
-    ]
+    return Math(
+        expression=parse(text),
+        period=period,
+        label=options.get("label", text),
+        is_right=options.get("yAxis") == "right",
+        id=options.get("id", ""),
+        is_visible=options.get("visible", True),
+    )

@@ -1,17 +1,16 @@
-"""Charts as inline SVG, for the demo's report and the dashboards: no script, no network.
+"""Bars, maps and scales as inline SVG, for the demo's report: no script, no network.
 
-Colours are CSS classes (`c0` to `c7`), so a page decides them for light and dark; every chart has a
-label that a screen reader reads, and every mark says its value when pointed at.
+Colours are CSS classes (`c0` to `c11`), so a page decides them for light and dark; every chart has
+a label that a screen reader reads, and every mark says its value when pointed at.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from itertools import pairwise
 
-COLOURS = 8
+COLOURS = 12
 _BAR = 24  # the height of a horizontal bar with its gap
 _TIME_STEPS = (
     [1, 2, 5, 10, 15, 30]  # seconds
@@ -19,21 +18,6 @@ _TIME_STEPS = (
     + [3600 * n for n in (1, 2, 3, 6, 12)]
     + [86400 * n for n in (1, 2, 7, 14, 30, 90, 180, 365)]
 )
-
-
-Scale = Callable[[float], float]
-
-
-@dataclass(frozen=True)
-class Series:
-    """A named line or set of bars: (x, y) in order of x. Times are epoch seconds.
-
-    A line with `is_right` is measured on an axis of its own, at the right.
-    """
-
-    name: str
-    points: Sequence[tuple[float, float]]
-    is_right: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,55 +46,6 @@ class Frame:
     @property
     def inner_height(self) -> int:
         return self.height - self.top - self.bottom
-
-
-def line_chart(
-    label: str,
-    series: Sequence[Series],
-    frame: Frame | None = None,
-    span: tuple[float, float] | None = None,
-) -> str:
-    """Lines over time, from the first to the last point or over the given span."""
-    frame = frame or Frame()
-    if not any(one.points for one in series):
-        return _svg(label, frame, _empty(frame))
-    px, marks = _time_axis(frame, span or _span(series))
-    right = [one for one in series if one.is_right and one.points]
-    left = [one for one in series if not one.is_right and one.points]
-    scales = {}
-    for is_right, group in ((False, left), (True, right)):
-        if group:
-            values = [y for one in group for _, y in one.points]
-            scales[is_right] = py = _scale(frame, *_range(values))
-            marks += _value_axis(frame, py, *_range(values), is_right=is_right and bool(left))
-    for index, one in enumerate(series):
-        if one.points:
-            marks += _line(one, f"c{index % COLOURS}", px, scales[one.is_right])
-    return _svg(label, frame, "".join(marks))
-
-
-def bar_chart_over_time(
-    label: str,
-    series: Sequence[Series],
-    frame: Frame | None = None,
-    span: tuple[float, float] | None = None,
-) -> str:
-    """Stacked bars over time; all series need the same x, evenly spaced."""
-    frame = frame or Frame()
-    if not any(one.points for one in series):
-        return _svg(label, frame, _empty(frame))
-    times = sorted({x for one in series for x, _ in one.points})
-    gap = min((b - a for a, b in pairwise(times)), default=60.0)
-    first, last = span or (times[0], times[-1])
-    px, marks = _time_axis(frame, (first - gap / 2, last + gap / 2))
-    totals: dict[float, float] = {}
-    for one in series:
-        for x, y in one.points:
-            totals[x] = totals.get(x, 0) + y
-    highest = max(totals.values()) or 1
-    py = _scale(frame, 0, highest)
-    marks += _value_axis(frame, py, 0, highest, is_right=False)
-    return _svg(label, frame, "".join(marks) + _bars(series, px, py, gap))
 
 
 def bar_chart(label: str, bars: Sequence[tuple[str, float]]) -> str:
@@ -166,11 +101,10 @@ def track_map(label: str, tracks: Sequence[Track], frame: Frame | None = None) -
         return frame.top + (north - latitude) * unit
 
     grid = [
-        _vertical(frame, x(tick), f"{_degrees(tick, step)}°")
-        for tick, step in _ticks(west, east, 6)
+        _vertical(frame, x(tick), f"{_degrees(tick, step)}°") for tick, step in ticks(west, east, 6)
     ] + [
         _horizontal(frame, y(tick), f"{_degrees(tick, step)}°")
-        for tick, step in _ticks(south, north, 5)
+        for tick, step in ticks(south, north, 5)
     ]
     marks = []
     for index, track in enumerate(tracks):
@@ -201,83 +135,9 @@ def number(value: float) -> str:
         return f"{int(value):,}"
     if abs(value) >= 100:
         return f"{value:,.0f}"
+    if 0 < value < 0.001:
+        return "< 0.001"
     return f"{value:.3g}"
-
-
-def _span(series: Sequence[Series]) -> tuple[float, float]:
-    times = [x for one in series for x, _ in one.points]
-    first, last = min(times), max(times)
-    return (first, last) if first < last else (first - 30, last + 30)
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """Lowest and highest value to show: from zero, unless that would flatten the lines."""
-    lowest, highest = min(values), max(values)
-    if lowest >= 0 and (lowest < highest / 2 or lowest == highest):
-        lowest = 0.0
-    return lowest, highest if highest > lowest else lowest + 1
-
-
-def _scale(frame: Frame, lowest: float, highest: float) -> Scale:
-    return lambda y: frame.top + (highest - y) / (highest - lowest) * frame.inner_height
-
-
-def _value_axis(
-    frame: Frame, py: Scale, lowest: float, highest: float, *, is_right: bool
-) -> list[str]:
-    ticks = [tick for tick, _ in _ticks(lowest, highest, 4)]
-    if not is_right:
-        return [_horizontal(frame, py(tick), _short(tick)) for tick in ticks]
-    x = frame.width - frame.right
-    return [
-        f'<text class="axis" x="{x}" y="{py(tick) - 4:.1f}" text-anchor="end">{_short(tick)}</text>'
-        for tick in ticks
-    ]
-
-
-def _time_axis(frame: Frame, span: tuple[float, float]) -> tuple[Scale, list[str]]:
-    first, last = span
-
-    def px(x: float) -> float:
-        return frame.left + (x - first) / (last - first) * frame.inner_width
-
-    ticks = [_vertical(frame, px(t), text, quiet=True) for t, text in _time_ticks(first, last)]
-    return px, ticks
-
-
-def _line(one: Series, colour: str, px: Scale, py: Scale) -> list[str]:
-    path = " ".join(f"{px(x):.1f},{py(y):.1f}" for x, y in one.points)
-    marks = [f'<polyline class="line {colour}" points="{path}"/>']
-    if len(one.points) <= 200:  # more would be a smear, and a large page
-        marks += [
-            f'<circle class="fill {colour}" cx="{px(x):.1f}" cy="{py(y):.1f}" r="2.5">'
-            f"<title>{escape(one.name)}, {_moment(x)}: {number(y)}</title></circle>"
-            for x, y in one.points
-        ]
-    return marks
-
-
-def _bars(
-    series: Sequence[Series],
-    px: Scale,
-    py: Scale,
-    gap: float,
-) -> str:
-    width = max((px(gap) - px(0)) * 0.86, 1)
-    base: dict[float, float] = {}
-    marks = []
-    for index, one in enumerate(series):
-        for x, y in one.points:
-            bottom = base.get(x, 0)
-            base[x] = bottom + y
-            if y:
-                marks.append(
-                    f'<rect class="fill c{index % COLOURS}" x="{px(x) - width / 2:.1f}" '
-                    f'y="{py(bottom + y):.1f}" width="{width:.1f}" '
-                    f'height="{py(bottom) - py(bottom + y):.1f}">'
-                    f"<title>{escape(one.name)}, {_moment(x)}: {number(y)}</title></rect>"
-                )
-    return "".join(marks)
 
 
 def _svg(label: str, frame: Frame, content: str) -> str:
@@ -300,29 +160,33 @@ def _horizontal(frame: Frame, y: float, text: str) -> str:
     )
 
 
-def _vertical(frame: Frame, x: float, text: str, *, quiet: bool = False) -> str:
+def _vertical(frame: Frame, x: float, text: str) -> str:
     bottom = frame.height - frame.bottom
-    line = f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{bottom}"/>'
-    return ("" if quiet else line) + (
+    return f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{frame.top}" y2="{bottom}"/>' + (
         f'<text class="axis" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{text}</text>'
     )
 
 
-def _ticks(low: float, high: float, wanted: int) -> list[tuple[float, float]]:
-    """About `wanted` round numbers from `low` to `high`, each with the step between them."""
-    rough = (high - low) / wanted
+def round_step(rough: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * n for n in (1, 2, 5, 10) if power * n >= rough)
+    return next(power * n for n in (1, 2, 5, 10) if power * n >= rough * (1 - 1e-9))
+
+
+def ticks(low: float, high: float, wanted: int) -> list[tuple[float, float]]:
+    """About `wanted` round numbers from `low` to `high`, each with the step between them."""
+    step = round_step((high - low) / wanted)
     first = math.ceil(low / step)
     return [(n * step, step) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _time_ticks(first: float, last: float) -> list[tuple[float, str]]:
+def time_ticks(first: float, last: float) -> list[tuple[float, str]]:
+    """Up to six round moments between two, with how they are written."""
     step = next((s for s in _TIME_STEPS if (last - first) / s <= 5), _TIME_STEPS[-1])
     pattern = "%Y-%m-%d" if step >= 86400 else "%H:%M:%S" if step < 60 else "%H:%M"
     start = math.ceil(first / step)
-    ticks = [n * step for n in range(start, math.floor(last / step) + 1)]
-    return [(t, datetime.fromtimestamp(t, UTC).strftime(pattern)) for t in ticks]
+    moments = [n * step for n in range(start, math.floor(last / step) + 1)]
+    return [(at, datetime.fromtimestamp(at, UTC).strftime(pattern)) for at in moments]
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
@@ -332,14 +196,3 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 def _degrees(value: float, step: float) -> str:
     return f"{value:.{max(0, -math.floor(math.log10(step)))}f}"
-
-
-def _short(value: float) -> str:
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= size:
-            return f"{value / (1e3 if unit == 'k' else size):g}{unit}"
-    return f"{value:g}"
-
-
-def _moment(x: float) -> str:
-    return datetime.fromtimestamp(x, UTC).strftime("%Y-%m-%d %H:%M:%S")

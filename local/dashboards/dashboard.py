@@ -1,35 +1,46 @@
 """The dashboards in a browser: GET /_local/dashboards draws the deployed CloudWatch dashboards.
 
-Drawn on the server from the local CloudWatch's data, as plain HTML with inline SVG that reloads
-itself: no script, no library, nothing from the network.
+Drawn on the server from the local CloudWatch's values, alarms and logs, as HTML and inline SVG.
+The page asks for itself again every few seconds and changes nothing but what moved; its policy
+lets it reach nothing else. Without JavaScript the browser reloads it instead.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from html import escape
-from typing import Any
-from urllib.parse import quote, unquote
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, quote, unquote
 
 from local.api import ApiError, Response, Route
-from local.dashboards.body import Datum, Metric, Widget, points, widgets
-from local.dashboards.charts import (
-    Frame,
-    Series,
-    bar_chart,
-    bar_chart_over_time,
-    legend,
-    line_chart,
-    number,
-)
-from local.dashboards.page import html_table, page
+from local.dashboards.body import widgets
+from local.dashboards.page import page
+from local.dashboards.series import Datum, Span, Values
+from local.dashboards.widgets import ReadLogs, Sources, card
 
-PATH = "/_local/dashboards"
-REFRESH_SECONDS = 10
-WINDOW_SECONDS = 3 * 3600.0  # what the console shows first
-LEAST_WINDOW_SECONDS = 900.0
+PATH: Final = "/_local/dashboards"
+REFRESH_SECONDS: Final = 10
+RANGES: Final = {
+    "15m": 900.0,
+    "1h": 3600.0,
+    "3h": 3 * 3600.0,
+    "12h": 12 * 3600.0,
+    "1d": 86_400.0,
+    "1w": 7 * 86_400.0,
+}
+LONGEST_FIRST_RANGE: Final = 3 * 3600.0  # what the console shows first
 
-Span = tuple[float, float]  # from, until, in epoch seconds
+_SCRIPT: Final = Path(__file__).with_name("live.js").read_text(encoding="utf-8")
+_HEADERS: Final = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+    ),
+}
 
 
 class Dashboards:
@@ -39,12 +50,14 @@ class Dashboards:
         self,
         cloudwatch: Any,
         data: Callable[[], Iterable[Datum]],
+        logs: ReadLogs,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`cloudwatch` is a boto3 client; `data` gives all values put so far, since percentiles
         can't be had from the emulated GetMetricData."""
         self._cloudwatch = cloudwatch
         self._data = data
+        self._logs = logs
         self._clock = clock
 
     def routes(self) -> list[Route]:
@@ -62,91 +75,69 @@ class Dashboards:
         name = unquote(match["name"]) if match["name"] else next(iter(names), "")
         if match["name"] and name not in names:
             raise ApiError("ResourceNotFound", f"there is no dashboard {name}", 404)
-        content = self._draw(name) if name else '<p class="quiet">No dashboard is deployed.</p>'
-        links = " ".join(
-            f"<b>{escape(one)}</b>" if one == name else f'<a href="{PATH}/{quote(one)}">{one}</a>'
-            for one in names
+        chosen = parse_qs(headers.get(":query", "")).get("range", [""])[0]
+        if chosen and chosen not in RANGES:
+            known = ", ".join(RANGES)
+            raise ApiError("InvalidParameterValue", f"range is one of {known}, not {chosen}", 400)
+        now, values = self._clock(), Values(self._data())
+        shown = chosen or _first_range(values, now)
+        content = (
+            self._board(name, values, (now - RANGES[shown], now))
+            if name
+            else '<p class="quiet">No dashboard is deployed.</p>'
         )
-        heading = f'<h1>{escape(name or "Dashboards")}</h1><p class="lead">{links}</p>'
-        refresh = f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
-        html = page(name or "Dashboards", heading + content, refresh)
-        return Response(200, {"Content-Type": "text/html; charset=utf-8"}, html.encode())
+        bar = _navigation(names, name, shown, is_chosen=bool(chosen), now=now)
+        # Without an icon a browser asks for /favicon.ico.
+        head = (
+            '<link rel="icon" href="data:,">'
+            f'<noscript><meta http-equiv="refresh" content="{REFRESH_SECONDS}"></noscript>'
+        )
+        script = f'<script data-seconds="{REFRESH_SECONDS}">{_SCRIPT}</script>'
+        html = page(name or "Dashboards", f"{bar}{content}{script}", head, "wide")
+        return Response(200, _HEADERS, html.encode())
 
-    def _draw(self, name: str) -> str:
-        data = list(self._data())
+    def _board(self, name: str, values: Values, span: Span) -> str:
         body = self._cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
-        now = self._clock()
-        recent = [datum.at for datum in data if datum.at >= now - WINDOW_SECONDS]
-        span = (min(min(recent, default=now), now - LEAST_WINDOW_SECONDS), now)
-        cards = [
-            f'<section class="card" style="grid-column: {widget.x + 1} / span {widget.width}">'
-            f"<h2>{escape(widget.title)}</h2>{self._content(widget, data, span)}</section>"
-            for widget in sorted(widgets(body, data), key=lambda one: (one.y, one.x))
-        ]
-        return f'<div class="cards">{"".join(cards)}</div>'
-
-    def _content(self, widget: Widget, data: list[Datum], span: Span) -> str:
-        notes = "".join(
-            f'<p class="quiet">Not shown locally: {escape(what)}</p>' for what in widget.unknown
-        )
-        if widget.kind == "text":
-            return f"<pre>{escape(widget.properties.get('markdown', ''))}</pre>"
-        if widget.kind == "log":
-            return f"<pre>{escape(widget.properties.get('query', ''))}</pre>" + (
-                '<p class="quiet">Log queries are not run locally.</p>'
-            )
-        if widget.kind == "alarm":
-            return self._alarms(widget.properties.get("alarms", []))
-        return _metric_content(widget, data, span) + notes
-
-    def _alarms(self, arns: Sequence[str]) -> str:
         pages = self._cloudwatch.get_paginator("describe_alarms").paginate()
-        alarms = {a["AlarmArn"]: a for answer in pages for a in answer["MetricAlarms"]}
-        rows: list[list[object]] = [
-            [
-                arn.rpartition(":alarm:")[2],
-                alarms[arn]["StateValue"] if arn in alarms else "not deployed",
-                alarms[arn].get("AlarmDescription", "") if arn in alarms else "",
-            ]
-            for arn in arns
+        alarms = {one["AlarmArn"]: one for answer in pages for one in answer["MetricAlarms"]}
+        sources = Sources(values, alarms, self._logs)
+        # The order of reading, and that of a phone's one column.
+        cards = [
+            card(widget, sources, span)
+            for widget in sorted(widgets(body), key=lambda one: (one.y, one.x))
         ]
-        note = (
-            '<p class="quiet">Alarms are not evaluated locally: the state is that of creation.</p>'
-        )
-        return html_table(["alarm", "state", "what it means"], rows) + note
+        return f'<div class="board" id="board">{"".join(cards)}</div>'
 
 
-def _metric_content(widget: Widget, data: list[Datum], span: Span) -> str:
-    since = span[0]
-    if widget.view == "singleValue":
-        shown = "".join(
-            f'<div class="figure"><b>{_last(metric, data, since)}</b>'
-            f"<span>{escape(metric.label)}</span></div>"
-            for metric in widget.metrics
-        )
-        return f'<div class="figures">{shown}</div>'
-    series = [Series(m.label, points(m, data, since), m.is_right) for m in widget.metrics]
-    if widget.view == "bar":
-        bars = [(one.name, one.points[-1][1]) for one in series if one.points]
-        return bar_chart(widget.title, bars)
-    frame = Frame(width=53 * widget.width, height=42 * widget.height)
-    if widget.stacked:
-        chart = bar_chart_over_time(widget.title, _same_times(series), frame, span)
-    else:
-        chart = line_chart(widget.title, series, frame, span)
-    return chart + legend([one.name for one in series])
+def _first_range(values: Values, now: float) -> str:
+    """The shortest time that shows everything, as long as the console's own at most."""
+    first = values.first()
+    age = LONGEST_FIRST_RANGE if first is None else min(now - first, LONGEST_FIRST_RANGE)
+    return next(name for name, seconds in RANGES.items() if seconds >= age)
 
 
-def _last(metric: Metric, data: list[Datum], since: float) -> str:
-    found = points(metric, data, since)
-    return number(found[-1][1]) if found else "-"
+def _navigation(names: list[str], shown: str, span: str, *, is_chosen: bool, now: float) -> str:
+    query = f"?range={span}" if is_chosen else ""
+    pages = "".join(
+        f'<a href="{PATH}/{quote(name)}{query}"{_current(name == shown)}>'
+        f"{escape(name.rpartition('-')[2] or name)}</a>"
+        for name in names
+    )
+    spans = "".join(
+        f'<a href="{PATH}/{quote(shown)}?range={name}"{_current(name == span)}>{name}</a>'
+        for name in RANGES
+    )
+    at = datetime.fromtimestamp(now, UTC).strftime("%H:%M:%S")
+    return (
+        f"<header><h1>{escape(shown or 'Dashboards')}</h1>"
+        f'<nav aria-label="Dashboards">{pages}</nav>'
+        f'<nav aria-label="Shown time">{spans}</nav>'
+        f'<p class="quiet" id="live" role="status">{at} UTC</p></header>'
+    )
 
 
-def _same_times(series: Sequence[Series]) -> list[Series]:
-    times = sorted({at for one in series for at, _ in one.points})
-    return [
-        Series(one.name, [(at, dict(one.points).get(at, 0.0)) for at in times]) for one in series
-    ]
+def _current(is_current: bool) -> str:
+    return ' aria-current="page"' if is_current else ""
 
 
 def stored_data(backend: Any) -> Callable[[], Iterable[Datum]]:

@@ -1,5 +1,6 @@
 """The look that the demo's report and the dashboards share: one style sheet, light and dark."""
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -7,19 +8,30 @@ from pathlib import Path
 _STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 
-def page(title: str, body: str, head: str = "") -> str:
-    """A whole HTML page; `body` and `head` are HTML, `title` is text."""
+def page(title: str, body: str, head: str = "", layout: str = "") -> str:
+    """A whole HTML page; `body` and `head` are HTML, `title` is text; `layout` may be `wide`."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style>{head}</head>"
-        f"<body><main>{body}</main></body></html>\n"
+        f'<body><main class="{layout}">{body}</main></body></html>\n'
     )
 
 
 def card(title: str, content: str, size: str = "half") -> str:
     """A box with a heading; `size` is whole, half or third (of the width), or `half tall`."""
     return f'<section class="card {size}"><h2>{escape(title)}</h2>{content}</section>'
+
+
+def figures(named: Sequence[tuple[str, str | None]]) -> str:
+    """Numbers to be read from afar, each under its name; None is one that is not there yet."""
+    shown = "".join(
+        f"<div><dt>{escape(name)}</dt>"
+        + ("<dd class=none>none yet</dd>" if value is None else f"<dd>{escape(value)}</dd>")
+        + "</div>"
+        for name, value in named
+    )
+    return f'<dl class="figures">{shown}</dl>'
 
 
 def html_table(headers: list[str], rows: list[list[object]]) -> str:

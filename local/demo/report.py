@@ -12,15 +12,13 @@ from typing import Any, Protocol
 
 from local.dashboards.charts import (
     Frame,
-    Series,
     Track,
     bar_chart,
-    bar_chart_over_time,
     legend,
-    line_chart,
     track_map,
 )
-from local.dashboards.page import card, html_table, page
+from local.dashboards.page import card, figures, html_table, page
+from local.dashboards.plot import Plot, PlotAxis, PlotLine, time_plot
 
 MAX_LINES = 8  # more devices than colours can't be told apart
 
@@ -157,10 +155,7 @@ def _figures(result: dict[str, Any]) -> str:
         (result["curated"], "curated"),
         (result["late"], "of them late"),
     ]
-    inner = "".join(
-        f'<div class="figure"><b>{value:,}</b><span>{name}</span></div>' for value, name in shown
-    )
-    return f'<div class="figures">{inner}</div>'
+    return figures([(name, f"{value:,}") for value, name in shown])
 
 
 def _only_late(connection: Connection, column: str) -> bool:
@@ -199,16 +194,14 @@ def _readings_over_time(connection: Connection) -> str:
     ).fetchall()
     slots = sorted({slot for _, slot, _ in rows})
     counted = {(late, slot): count for late, slot, count in rows}
-    series = [
-        Series(name, [(slot, counted.get((late, slot), 0)) for slot in slots])
+    if not slots:
+        return '<p class="quiet">Nothing was curated.</p>'
+    lines = [
+        PlotLine(name, [(slot, counted.get((late, slot), 0)) for slot in slots])
         for late, name in ((False, "in time"), (True, "late"))
     ]
-    chart = bar_chart_over_time("Readings by the time of their arrival", series)
-    return (
-        chart
-        + legend([one.name for one in series])
-        + '<p class="quiet">By arrival in the stream, UTC.</p>'
-    )
+    plot = Plot("Readings by the time of their arrival", lines, is_stacked=True)
+    return time_plot(plot) + '<p class="quiet">By arrival in the stream, UTC.</p>'
 
 
 def _temperatures(connection: Connection) -> str:
@@ -222,14 +215,12 @@ def _temperatures(connection: Connection) -> str:
         FROM chosen SEMI JOIN shown USING (device_id), span GROUP BY ALL ORDER BY 1, 2""",
         [_only_late(connection, "temperature"), MAX_LINES],
     ).fetchall()
-    series = [Series(name, points) for name, points in _grouped(rows)]
-    if not series:
+    lines = [PlotLine(name, points) for name, points in _grouped(rows)]
+    if not lines:
         return '<p class="quiet">These devices send no temperatures.</p>'
-    return (
-        line_chart("Mean temperature per device over time", series, Frame(height=400))
-        + legend([one.name for one in series])
-        + '<p class="quiet">Degrees Celsius, means over event time, UTC.</p>'
-    )
+    left = PlotAxis("degrees Celsius")
+    plot = time_plot(Plot("Mean temperature per device over time", lines, left=left))
+    return plot + '<p class="quiet">Degrees Celsius, means over event time, UTC.</p>'
 
 
 def _grouped(

@@ -11,7 +11,6 @@ from local.deployment.provider import (
     ApiResource,
     Clients,
     Created,
-    DeploymentError,
     Properties,
     ResourceProvider,
     shaped,
@@ -21,14 +20,13 @@ from local.deployment.provider import (
 
 
 def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
-    """Log groups, metric filters, topics, dashboards, alarms, rules for events and schedules."""
+    """Log groups, metric filters, topics, rules for events and schedules."""
     return [
         _log_group(clients("logs")),
         _metric_filter(clients("logs")),
         _topic(clients("sns")),
         _subscription(clients("sns")),
         _topic_policy(clients("sns")),
-        _dashboard(clients("cloudwatch")),
         _events_rule(clients("events")),
         _schedule(clients("scheduler")),
     ]
@@ -145,26 +143,6 @@ def _topic_policy(sns: Any) -> ApiResource:
     known = frozenset({"Topics", "PolicyDocument"})
     # A topic always has a policy; when this one goes, its topic usually goes too.
     return ApiResource("AWS::SNS::TopicPolicy", known, put, lambda *_: None)
-
-
-def _dashboard(cloudwatch: Any) -> ApiResource:
-    def put(name: str, properties: Properties) -> Created:
-        name = properties.get("DashboardName", name)
-        body = properties["DashboardBody"]
-        try:
-            json.loads(body)
-        except ValueError as error:
-            raise DeploymentError(f"DashboardBody is not JSON: {error}") from None
-        cloudwatch.put_dashboard(DashboardName=name, DashboardBody=body)
-        return Created(name)
-
-    return ApiResource(
-        "AWS::CloudWatch::Dashboard",
-        frozenset({"DashboardName", "DashboardBody"}),
-        put,
-        lambda name, _: cloudwatch.delete_dashboards(DashboardNames=[name]),
-        frozenset({"DashboardName"}),
-    )
 
 
 def _events_rule(events: Any) -> ApiResource:

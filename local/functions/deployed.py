@@ -64,6 +64,7 @@ def describe_from_moto(backend: Any) -> DescribeFunction:
             layers=tuple(_archive(layer) for layer in layers),
             role_arn=function.role,
             log_format=getattr(function, "local_log_format", "Text"),
+            log_group=getattr(function, "local_log_group", f"/aws/lambda/{name}"),
             reserved_concurrency=None if reserved is None else int(reserved),
         )
 
@@ -91,9 +92,11 @@ class DeployedFunctions:
         endpoint_url: str,
         add_metrics: Callable[..., None],
         processes: Processes | None = None,
+        add_line: Callable[[str, str], None] = lambda _group, _line: None,
     ) -> None:
         self._describe = describe
         self._folder = folder
+        self._add_line = add_line
         self._endpoint_url = endpoint_url
         self._add_metrics = add_metrics
         self._processes = processes
@@ -128,6 +131,7 @@ class DeployedFunctions:
                     self._endpoint_url,
                     self._add_metrics,
                     processes=self._processes,
+                    add_line=self._add_line,
                 )
             return self._runtimes[name]
 

@@ -123,6 +123,7 @@ class FunctionProvider:
         function.reserved_concurrency = None if reserved in (None, "") else int(reserved)
         logging_config = properties.get("LoggingConfig") or {}
         function.local_log_format = logging_config.get("LogFormat", "Text")
+        function.local_log_group = logging_config.get("LogGroup", f"/aws/lambda/{name}")
         self._functions.prepare(name)
 
 

@@ -56,6 +56,7 @@ class FunctionDescription:
     layers: tuple[Artifact, ...] = ()
     role_arn: str = ""
     log_format: str = "Text"
+    log_group: str = ""
     reserved_concurrency: int | None = None
 
     @property
@@ -114,7 +115,7 @@ class FunctionRuntime:
 
     `describe` tells what is deployed now and is asked before every invocation. `folder` takes the
     unpacked artifacts and the log; `endpoint_url` is where the function finds AWS; `add_metrics`
-    takes what it measures.
+    takes what it measures, `add_line` what it prints for a log group.
     """
 
     def __init__(
@@ -125,11 +126,13 @@ class FunctionRuntime:
         add_metrics: Callable[..., None] = lambda *_data: None,
         max_processes: int = MAX_PROCESSES,
         processes: Processes | None = None,
+        add_line: Callable[[str, str], None] = lambda _group, _line: None,
     ) -> None:
         self._describe = describe
         self._folder = folder
         self._endpoint_url = endpoint_url
         self._add_metrics = add_metrics
+        self._add_line = add_line
         self._max_processes = max_processes
         self._own_processes = processes or Processes()
         self._pool = _Pool()
@@ -219,7 +222,7 @@ class FunctionRuntime:
             process.stop()
         if warm is not None:
             return warm, False
-        on_line = partial(self._on_line, function.name)
+        on_line = partial(self._on_line, function)
         started = FunctionProcess(self._launch(function), on_line, self._own_processes)
         with self._changed:
             self._pool.running.add(started)
@@ -284,13 +287,15 @@ class FunctionRuntime:
             cold=cold,
         )
 
-    def _on_line(self, name: str, line: str) -> None:
+    def _on_line(self, function: FunctionDescription, line: str) -> None:
         """Metrics to CloudWatch, everything else to the function's log."""
         data = embedded_metrics(line)
         if data is not None:
             self._add_metrics(*data)
             return
-        log = self._folder / "logs" / f"{name}.log"
+        if function.log_group:
+            self._add_line(function.log_group, line)
+        log = self._folder / "logs" / f"{function.name}.log"
         with self._log_lock:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("a", encoding="utf-8") as file:

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from local.glue.definitions import Definition
+from local.logs import requests
 
 logger = logging.getLogger(__name__)
 
 _EXISTS = re.compile(r"\{\s*\$\.([\w.]+)\s*=\s*\*\s*\}")
-_EVENTS_PER_REQUEST = 10_000  # PutLogEvents takes no more, nor more than 1 MiB
-_MAX_LINE = 8_000
-_EVENT_OVERHEAD_BYTES = 26
-_MAX_REQUEST_BYTES = 1_048_576
 
 
 class JobLog:
@@ -52,7 +49,8 @@ class JobLog:
         lines = log.read_text(errors="replace").splitlines()
         now = self._clock()
         self._logs.create_log_stream(logGroupName=group, logStreamName=run_id)
-        for events in log_events(lines, round(now.timestamp() * 1000)):
+        at = round(now.timestamp() * 1000)
+        for events in requests([(at, line) for line in lines]):
             self._logs.put_log_events(logGroupName=group, logStreamName=run_id, logEvents=events)
         measured_at = self._metric_clock()
         filters = self._logs.describe_metric_filters(logGroupName=group)["metricFilters"]
@@ -62,22 +60,6 @@ class JobLog:
                     Namespace=namespace,
                     MetricData=[{"MetricName": name, "Value": value, "Timestamp": measured_at}],
                 )
-
-
-def log_events(lines: Sequence[str], at: int) -> Iterator[list[dict[str, Any]]]:
-    """Lines as requests of PutLogEvents, each within its limits; `at` in epoch milliseconds."""
-    events: list[dict[str, Any]] = []
-    size = 0
-    for line in lines:
-        message = line[:_MAX_LINE] or " "  # an empty message is refused
-        cost = len(message.encode()) + _EVENT_OVERHEAD_BYTES
-        if events and (len(events) == _EVENTS_PER_REQUEST or size + cost > _MAX_REQUEST_BYTES):
-            yield events
-            events, size = [], 0
-        events.append({"timestamp": at, "message": message})
-        size += cost
-    if events:
-        yield events
 
 
 def filtered(

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def test_main_curates_and_prints_its_account_last(
         assert account["run_id"] == f"run-{curated}"
         assert account["started_at"] == lake.now.isoformat()
         assert account["curated"] == curated
+        through = account["complete_through"]
+        assert account["complete_through_epoch"] == datetime.fromisoformat(through).timestamp()
     days = lake.table("readings").selectExpr("CAST(event_date AS STRING)").distinct().collect()
     assert [row[0] for row in days] == ["2026-11-24"]
     started = [row["started_at"].astimezone().isoformat() for row in lake.accounts()]

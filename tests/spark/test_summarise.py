@@ -274,7 +274,8 @@ def test_a_device_is_silent_once_nothing_came_for_longer_than_the_setting(
     summaries.run("--silent_after_seconds", "3600")
     assert summaries.device("a")["silent_since"] is None
     assert summaries.device("b")["silent_since"] == micros(at(hours=-1, seconds=2))
-    summaries.run("--silent_after_seconds", "3600")
+    account = summaries.run("--silent_after_seconds", "3600")
+    assert (account.devices, account.silent, account.active) == (2, 2, 0)
     # Nothing new came, and silence goes on.
     assert summaries.device("a")["silent_since"] == micros(at())
 
@@ -289,6 +290,7 @@ def test_arguments_of_glue_pass_and_the_account_is_one_line_of_json(
     (line,) = capsys.readouterr().out.splitlines()
     account = json.loads(line)["summary"]
     assert (account["days"], account["hours"], account["devices"]) == (1, 1, 1)
+    assert account["silent"] + account["active"] == 1
     assert account["seconds"] > 0
     with pytest.raises(SystemExit):
         job.parse_arguments(["--data", "abbreviated"])

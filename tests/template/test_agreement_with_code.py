@@ -217,15 +217,19 @@ def test_metrics_of_a_run_are_figures_of_its_account(stack: dict[str, Any]) -> N
     account = columns_of_job("ACCOUNT_COLUMNS")
     metrics = set(own_metrics(stack, namespace).values())
     values = {value for value in metrics if value.startswith("$.account.")}
-    assert metrics - values == {"1", *(f"$.maintenance.{figure}" for figure in FIGURES)}
+    summary = {f"$.summary.{figure}" for figure in SUMMARY_FIGURES}
+    assert metrics - values - summary == {"1", *(f"$.maintenance.{name}" for name in FIGURES)}
+    assert summary <= metrics
     assert values == {
         f"$.account.{name}"
         for name in (
             *("seconds", "curated", "duplicates", "dropped", "late", "too_old"),
-            "objects_set_aside",
+            *("objects_set_aside", "complete_through_epoch"),
         )
     }
-    assert {value.removeprefix("$.account.") for value in values} <= set(account)
+    # Epoch seconds are only printed: the table has a timestamp.
+    stored = {value.removeprefix("$.account.").removesuffix("_epoch") for value in values}
+    assert stored <= set(account)
     assert 'print(json.dumps({"account":' in JOB_SCRIPT.read_text()
 
 
@@ -241,6 +245,8 @@ def test_an_hour_is_closed_only_when_the_function_can_write_to_it_no_more(
     assert template["Parameters"]["LookBackMinutes"]["MinValue"] >= int(closes_after)
 
 
+# Whose presence in the printed line tests/spark/test_summarise.py proves.
+SUMMARY_FIGURES = ("active", "silent", "seconds")
 # Whose presence in the printed line tests/spark/test_maintain_on_s3_and_glue.py proves.
 FIGURES = {
     *("seconds", "conflicts", "days_left", "snapshots_expired", "orphan_files_removed"),

@@ -8,6 +8,7 @@ import pytest
 
 from audit_lake.metrics import Metric as AuditMetric
 from ingest_telemetry.metrics import Metric
+from local.dashboards.body import widgets as parsed_widgets
 from tests.template.conftest import MakeStack
 from tests.template.expand import ROOT
 
@@ -180,10 +181,52 @@ def test_dashboard_fits_the_grid(stack: dict[str, Any], dashboard: str) -> None:
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
+def test_dashboard_begins_with_what_to_look_at_first(stack: dict[str, Any], dashboard: str) -> None:
+    first = min(widgets(stack, dashboard), key=lambda each: (each["y"], each["x"]))
+    assert "**Look first**" in first["properties"]["markdown"]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
+@pytest.mark.parametrize("chosen", [{}, {"AuditSchedule": ""}, {"CrawlRawZone": "false"}])
+def test_the_local_cloud_can_draw_the_dashboard_whatever_is_chosen(
+    make_stack: MakeStack, dashboard: str, chosen: dict[str, str]
+) -> None:
+    text = make_stack(**chosen)[dashboard]["Properties"]["DashboardBody"]
+    assert len(parsed_widgets(text)) == len(json.loads(text)["widgets"])
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "drawn"),
+    [
+        ("PipelineDashboard", ["ReadingsReceived", "ReadingsAccepted", "ReadingsRejected"]),
+        ("PipelineDashboard", ["Reason", "ObjectsWritten", "CompleteThrough"]),
+        ("PipelineDashboard", ["ActiveDevices", "SilentDevices"]),
+        ("OperationsDashboard", ["IteratorAge", "Errors", "Throttles"]),
+        ("OperationsDashboard", ["OnFailureDestinationDeliveredEventCount", "ParseError"]),
+        ("OperationsDashboard", ["CurationRuns", "CurationSeconds", "SummarySeconds"]),
+        ("OperationsDashboard", ["TriggeredRules", "IncomingBytes", "BytesWritten"]),
+    ],
+)
+def test_dashboard_answers_its_question(
+    stack: dict[str, Any], dashboard: str, drawn: list[str]
+) -> None:
+    text = stack[dashboard]["Properties"]["DashboardBody"]
+    assert [name for name in drawn if name not in text] == []
+
+
+def test_iterator_age_is_drawn_against_the_retention(make_stack: MakeStack) -> None:
+    found = widgets(make_stack(StreamRetentionHours="200"), "OperationsDashboard")
+    (widget,) = [each for each in found if "'IteratorAge'" in str(each["properties"])]
+    limits = [each["value"] for each in widget["properties"]["annotations"]["horizontal"]]
+    # The retention, and the age at which the mapping gives a record up.
+    assert limits == [200, 144]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
 def test_metric_widgets_say_where_and_what(stack: dict[str, Any], dashboard: str) -> None:
     for widget in widgets(stack, dashboard):
         properties = widget["properties"]
-        assert properties["title"]
+        assert "markdown" in properties or properties["title"]
         if widget["type"] == "metric":
             assert properties["region"] == "THE-REGION"
             assert properties["view"] in ("timeSeries", "singleValue")
@@ -209,7 +252,7 @@ def test_widgets_draw_metrics_that_someone_emits(stack: dict[str, Any], dashboar
     for namespace, name, *dimensions in drawn:
         labels = [each for each in dimensions if isinstance(each, str)]
         if namespace != "TelemetryLake/lake":
-            assert namespace in ("AWS/IoT", "AWS/Kinesis", "AWS/Lambda")
+            assert namespace in ("AWS/Events", "AWS/IoT", "AWS/Kinesis", "AWS/Lambda")
             continue
         if name in filters:
             assert labels == []

@@ -1,6 +1,7 @@
 """A job's account, one JSON line in its log, becomes the metrics that the filters define."""
 
-from local.glue.job_log import filtered, log_events
+from local.glue.job_log import filtered
+from local.logs import requests
 
 ACCOUNT = '{"account": {"run_id": "r1", "curated": 90, "seconds": 1.5, "snapshot_id": null}}'
 
@@ -31,7 +32,7 @@ def test_a_pattern_that_is_not_understood_matches_nothing() -> None:
 
 def test_requests_stay_within_what_put_log_events_takes() -> None:
     """https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html"""
-    batches = list(log_events(["x" * 9_000] * 300 + [""] * 20_000, 1))
+    batches = list(requests([(1, "x" * 9_000)] * 300 + [(1, "")] * 20_000))
     assert sum(map(len, batches)) == 20_300
     assert max(map(len, batches)) <= 10_000
     for batch in batches:

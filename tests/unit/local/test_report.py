@@ -69,7 +69,7 @@ def test_the_page_says_whether_it_adds_up() -> None:
 
 def test_the_page_draws_tracks_readings_temperatures_rejects_and_latency() -> None:
     html = page(lake(), figures())
-    assert re.findall(r'role="img" aria-label="([^"]+)"', html) == [
+    assert re.findall(r'role="img" aria-label="([^".]+)', html) == [
         "Map of the devices' tracks".replace("'", "&#x27;"),
         "Readings by the time of their arrival",
         "Rejected readings by reason",
