@@ -1,4 +1,4 @@
-"""The resource types of the template that watch over the pipeline: logs, alarms, schedules.
+"""The resource types of the template that watch over the pipeline: logs, topics, schedules.
 
 As in `local.deployment.account_resources`: a few calls each to what moto keeps.
 """

@@ -22,7 +22,7 @@ class FakeLogs:
             "Exceptions", (), {"ResourceAlreadyExistsException": ResourceAlreadyExistsError}
         )
 
-    def create_log_group(self, logGroupName: str) -> None:  # noqa: N803 - boto3's name
+    def create_log_group(self, logGroupName: str) -> None:
         if logGroupName in self.groups:
             raise ResourceAlreadyExistsError
         self.groups[logGroupName] = []
@@ -33,9 +33,9 @@ class FakeLogs:
 
     def put_log_events(
         self,
-        logGroupName: str,  # noqa: N803 - boto3's name
-        logStreamName: str,  # noqa: N803 - boto3's name
-        logEvents: list[dict[str, Any]],  # noqa: N803 - boto3's name
+        logGroupName: str,
+        logStreamName: str,
+        logEvents: list[dict[str, Any]],
     ) -> None:
         assert logStreamName == "local"
         self.groups[logGroupName] += [(one["timestamp"], one["message"]) for one in logEvents]
