@@ -8,6 +8,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from devices.connection import ConnectionRefused
 from devices.direct_producer import NotPut, add_produce
+from devices.errors import DeviceError
+from devices.registry_commands import add_registry_commands
 from devices.simulate import add_simulate
 
 _EPILOG = """\
@@ -25,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = arguments.add_subparsers(required=True, metavar="COMMAND")
+    add_registry_commands(commands)
     add_simulate(commands)
     add_produce(commands)
     return arguments
@@ -34,9 +37,10 @@ def run(argv: Sequence[str]) -> int:
     """The command line; returns the exit code: 0 done, 1 not all done, 2 wrongly called."""
     options = parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = options.command
+    caused_outside = (DeviceError, ClientError, BotoCoreError, ConnectionRefused, NotPut)
     try:
         return command(options)
-    except (ClientError, BotoCoreError, ConnectionRefused, NotPut, ValueError, OSError) as error:
+    except (*caused_outside, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

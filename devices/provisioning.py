@@ -1,13 +1,36 @@
 """Registers devices with AWS IoT: a thing, a certificate of its own and the fleet's policy on it.
 
-Guarantee: idempotent. A device whose files are at hand and whose certificate is active keeps it;
-files are written before the certificate is attached, so that none is in use whose key is lost.
+Guarantee: idempotent, so that a run that was interrupted is taken up by running it again. A private
+key never leaves the device's side: certificates come from signing requests. A device whose files
+are at hand and whose certificate is active keeps it; files are written before the certificate is
+attached, so that none is in use whose files are lost.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from devices.bulk import Pace, for_each
+from devices.errors import DeviceError
+from devices.keys import is_for_key_of, make_request, write_private
+
+# The lowest quotas of the calls that a device needs are 10 a second and account, and other programs
+# share them: https://docs.aws.amazon.com/general/latest/gr/iot-core.html
+DEVICES_PER_SECOND_ON_AWS: Final = 8.0
+
+
+class ProvisioningError(DeviceError):
+    """Devices could not be registered; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device to register. `attributes` None leaves what the registry has."""
+
+    thing_name: str
+    attributes: Mapping[str, str] | None = field(default=None, hash=False)
+    thing_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -20,51 +43,132 @@ class DeviceCredentials:
     private_key_file: Path
 
 
+@dataclass(frozen=True)
+class DeviceFiles:
+    """Where a device's files lie."""
+
+    folder: Path
+    thing_name: str
+
+    @property
+    def stem(self) -> str:
+        """A thing's name may hold colons (a MAC address), which some file systems refuse."""
+        return self.thing_name.replace(":", "-")
+
+    @property
+    def certificate(self) -> Path:
+        """Its certificate, PEM."""
+        return self.folder / f"{self.stem}.pem"
+
+    @property
+    def private_key(self) -> Path:
+        """Its key, PEM; there only on the device's side."""
+        return self.folder / f"{self.stem}.key.pem"
+
+    @property
+    def request(self) -> Path:
+        """Its signing request, PEM."""
+        return self.folder / f"{self.stem}.csr.pem"
+
+    @property
+    def arn(self) -> Path:
+        """The certificate's ARN."""
+        return self.folder / f"{self.stem}.arn"
+
+
+@dataclass(frozen=True)
+class Registrar:
+    """Registers devices one by one with `iot`, a boto3 client, whose errors pass through.
+
+    Certificates go to `folder`. A device's signing request is taken from `requests`; without such a
+    folder this machine is the device's side, and its key is made, and stays, in `folder`.
+    """
+
+    iot: Any
+    policy_name: str
+    folder: Path
+    requests: Path | None = None
+
+    def register(self, device: Device) -> DeviceCredentials:
+        """Everything that a device needs to connect; what is there already stays.
+
+        Raises ProvisioningError if there is no signing request for it, KeyFileError.
+        """
+        self._thing(device)
+        files = DeviceFiles(self.folder, device.thing_name)
+        certificate_arn = self._certificate(files)
+        self.iot.attach_thing_principal(thingName=device.thing_name, principal=certificate_arn)
+        self.iot.attach_policy(policyName=self.policy_name, target=certificate_arn)
+        return DeviceCredentials(
+            device.thing_name, certificate_arn, files.certificate, files.private_key
+        )
+
+    def _thing(self, device: Device) -> None:
+        wanted: dict[str, Any] = {}
+        if device.attributes is not None:
+            wanted["attributePayload"] = {"attributes": dict(device.attributes)}
+        if device.thing_type is not None:
+            wanted["thingTypeName"] = device.thing_type
+        try:
+            # With the settings that the thing has it is no error:
+            # https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
+            self.iot.create_thing(thingName=device.thing_name, **wanted)
+        except self.iot.exceptions.ResourceAlreadyExistsException:
+            if wanted:
+                self.iot.update_thing(thingName=device.thing_name, **wanted)
+
+    def _certificate(self, files: DeviceFiles) -> str:
+        request = self._request(files)
+        if files.arn.exists() and files.certificate.exists():
+            present = files.arn.read_text()
+            certificate = files.certificate.read_text()
+            if _is_active(self.iot, present) and is_for_key_of(certificate, request):
+                return present
+        created = self.iot.create_certificate_from_csr(
+            certificateSigningRequest=request, setAsActive=True
+        )
+        write_private(files.certificate, created["certificatePem"])
+        write_private(files.arn, created["certificateArn"])
+        return str(created["certificateArn"])
+
+    def _request(self, files: DeviceFiles) -> str:
+        if self.requests is None:
+            return make_request(files.thing_name, files.private_key)
+        given = DeviceFiles(self.requests, files.thing_name).request
+        if not given.exists():
+            raise ProvisioningError(
+                f"there is no signing request {given}: make it where the device is, with "
+                f"`python -m devices request --thing {files.thing_name}`"
+            )
+        return given.read_text()
+
+
 def provision_fleet(
     iot: Any, thing_names: Iterable[str], policy_name: str, folder: Path
 ) -> tuple[DeviceCredentials, ...]:
     """Register every thing and keep its files below `folder`; in the given order.
 
-    `iot` is a boto3 client; its errors pass through (a policy that doesn't exist, no permission).
+    `iot` is a boto3 client. Raises ProvisioningError if a device could not be registered.
     """
-    return tuple(_provision(iot, name, policy_name, folder) for name in thing_names)
+    registrar = Registrar(iot, policy_name, folder)
+    devices = [Device(name) for name in thing_names]
+    outcome = for_each(devices, registrar.register, Pace(pace_of(iot)))
+    if outcome.failed:
+        device, error = next(iter(outcome.failed.items()))
+        raise ProvisioningError(f"{device.thing_name}: {error}") from error
+    return tuple(outcome.done[device] for device in devices)
 
 
-def _provision(iot: Any, thing_name: str, policy_name: str, folder: Path) -> DeviceCredentials:
-    # A thing's name may hold colons (a MAC address), which some file systems refuse.
-    stem = folder / thing_name.replace(":", "-")
-    arn_file = stem.with_name(f"{stem.name}.arn")
-    certificate_file = stem.with_name(f"{stem.name}.pem")
-    private_key_file = stem.with_name(f"{stem.name}.key.pem")
-    # CreateThing with the same settings again is no error:
-    # https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
-    iot.create_thing(thingName=thing_name)
-    certificate_arn = arn_file.read_text() if arn_file.exists() else ""
-    if not (private_key_file.exists() and _is_active(iot, certificate_arn)):
-        created = iot.create_keys_and_certificate(setAsActive=True)
-        certificate_arn = created["certificateArn"]
-        _write_private(private_key_file, created["keyPair"]["PrivateKey"])
-        _write_private(certificate_file, created["certificatePem"])
-        _write_private(arn_file, certificate_arn)
-    iot.attach_policy(policyName=policy_name, target=certificate_arn)
-    iot.attach_thing_principal(thingName=thing_name, principal=certificate_arn)
-    return DeviceCredentials(thing_name, certificate_arn, certificate_file, private_key_file)
+def pace_of(iot: Any) -> float | None:
+    """Devices a second that a client's service takes: the local cloud's as many as it can."""
+    return DEVICES_PER_SECOND_ON_AWS if ".amazonaws." in iot.meta.endpoint_url else None
 
 
 def _is_active(iot: Any, certificate_arn: str) -> bool:
     """False too for a certificate of another account or of a local cloud that is gone."""
-    if not certificate_arn:
-        return False
     certificate_id = certificate_arn.rpartition("/")[2]
     try:
         described = iot.describe_certificate(certificateId=certificate_id)
     except iot.exceptions.ResourceNotFoundException:
         return False
     return bool(described["certificateDescription"]["status"] == "ACTIVE")
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(text)

@@ -107,7 +107,10 @@ class Broker:
         self._listening = False
         self._last_lines: list[str] = []
         self._clients: set[str] = set()
+        self._access: str | None = None
         self._revoked: list[x509.Certificate] | None = None
+        # Whether the broker goes by both.
+        self._in_effect = False
 
     def prepare(self) -> None:
         """Write certificates and settings, once before the first start.
@@ -166,7 +169,7 @@ class Broker:
     def set_access(self, allowed: Iterable[Access], refused: Iterable[x509.Certificate]) -> None:
         """Put a new access list into effect: when this returns, the broker goes by it."""
         self._write_access(allowed, refused)
-        if self._process is None or not self.running:
+        if self._process is None or not self.running or self._in_effect:
             return
         with self._log_changed:
             before = self._reloads
@@ -179,6 +182,7 @@ class Broker:
         if not reloading or not self.running:
             raise BrokerError("mosquitto did not read its access list: see its log")
         self._handshake()
+        self._in_effect = True
 
     def _handshake(self) -> None:
         """Returns when the broker's only thread is through with what it did before."""
@@ -243,11 +247,13 @@ class Broker:
         return self._listening or not self.running
 
     def _write_access(self, allowed: Iterable[Access], refused: Iterable[x509.Certificate]) -> None:
-        write_private(self.files.access, access_list(allowed, BRIDGE))
-        revoked = list(refused)
+        access, revoked = access_list(allowed, BRIDGE), list(refused)
+        if access != self._access:
+            self._access, self._in_effect = access, False
+            write_private(self.files.access, access)
         # A list that says the same as the one before would only fill the broker's memory.
         if revoked != self._revoked:
-            self._revoked = revoked
+            self._revoked, self._in_effect = revoked, False
             write_private(self.files.revoked, self._authority.revocation_list(revoked).decode())
 
     def _settings(self) -> str:

@@ -6,6 +6,7 @@ it. What the registry can't mean here (rules made past the template) is refused.
 https://docs.aws.amazon.com/iot/latest/apireference/Welcome.html
 """
 
+import io
 import json
 import logging
 import re
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # What a request is for is in its signature: `Credential=<key>/<day>/<region>/iot/aws4_request`.
 _SIGNED_FOR_IOT: Final = re.compile(r"Credential=[^/]+/\d+/[^/]+/iot/")
+_THING: Final = re.compile(r"/things/([^/]+)")
 _RULE_CHANGE: Final = re.compile(r"/rules/[^/]+(/enable|/disable)?")
 
 _log = logging.getLogger(__name__)
@@ -75,6 +77,25 @@ class IotRegistry:
             return self._register(self._authority.sign_request(request_pem), active)
         except ValueError as error:
             raise ApiError("InvalidRequestException", str(error)) from None
+
+    def refuse_other_thing(self, name: str, request: Mapping[str, Any]) -> None:
+        """ApiError if a thing of this name has other settings, which moto would overwrite.
+
+        https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
+        """
+        present = next(
+            (t for t in list(self._backend.things.values()) if t.thing_name == name), None
+        )
+        if present is None:
+            return
+        attributes = (request.get("attributePayload") or {}).get("attributes") or {}
+        thing_type = present.thing_type.thing_type_name if present.thing_type else None
+        if (attributes, request.get("thingTypeName")) != (present.attributes, thing_type):
+            raise ApiError(
+                "ResourceAlreadyExistsException",
+                f"Thing {name} already exists in account with different attributes",
+                409,
+            )
 
     def put_rule(self, name: str, payload: Mapping[str, Any]) -> None:
         """Keep a rule for GetTopicRule and ListTopicRules, in the API's spelling."""
@@ -150,27 +171,42 @@ class IotApi:
             start_response(f"{answer.status} IoT", list((headers | dict(answer.headers)).items()))
             return [answer.body]
         response = list(self._moto(environ, start_response))
-        if method != "GET":
+        # Nobody's rights follow from a thing alone.
+        if method != "GET" and not (method in ("POST", "PATCH") and _THING.fullmatch(path)):
             self._access_changed()
         return response
+
+    def _issued(self, certificate: dict[str, Any]) -> Response:
+        # Who holds it may not connect yet.
+        self._access_changed()
+        return json_response(certificate)
 
     def _answer(self, method: str, path: str, environ: "WSGIEnvironment") -> Response | None:
         query = parse_qs(environ.get("QUERY_STRING", ""))
         active = query.get("setAsActive", ["false"])[0].lower() == "true"
         match method, path:
             case "POST", "/keys-and-certificate":
-                return json_response(self._registry.create_keys_and_certificate(active))
+                return self._issued(self._registry.create_keys_and_certificate(active))
             case "POST", "/certificates":
-                request = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+                request = json.loads(_body(environ))
                 pem = str(request.get("certificateSigningRequest", ""))
-                return json_response(self._registry.create_certificate_from_csr(pem, active))
+                return self._issued(self._registry.create_certificate_from_csr(pem, active))
             case "GET", "/endpoint":
                 return json_response({"endpointAddress": self._device_endpoint()})
+        if method == "POST" and (thing := _THING.fullmatch(path)):
+            self._registry.refuse_other_thing(thing[1], json.loads(_body(environ) or b"{}"))
         if method != "GET" and _RULE_CHANGE.fullmatch(path):
             raise ApiError(
                 "InvalidRequestException", "deploy rules with the template: it is what runs"
             )
         return None
+
+
+def _body(environ: "WSGIEnvironment") -> bytes:
+    """A request's body, which whoever answers it may read again."""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
 
 
 class PolicyProvider:

@@ -1,52 +1,21 @@
-"""Registering devices: idempotent, in the order that AWS needs, and no key is ever lost."""
+"""Registering devices: idempotent, in the order that AWS needs, and no key ever leaves its side."""
 
 import stat
 from pathlib import Path
-from typing import Any
 
-from devices.provisioning import provision_fleet
+import pytest
 
-
-class NotFound(Exception):  # noqa: N818 - the name that AWS gives it
-    pass
-
-
-class Iot:
-    """IoT's registry, as far as provisioning uses it; it records the order of the calls."""
-
-    class exceptions:  # noqa: N801 - as a boto3 client has it
-        ResourceNotFoundException = NotFound
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls: list[str] = []
-        self.statuses: dict[str, str] = {}
-
-    def create_thing(self, *, thingName: str) -> None:
-        self.calls.append(f"create_thing {thingName}")
-
-    def create_keys_and_certificate(self, *, setAsActive: bool) -> dict[str, Any]:
-        assert setAsActive
-        number = str(len(self.statuses))
-        self.statuses[number] = "ACTIVE"
-        self.calls.append(f"create_keys_and_certificate {number}")
-        return {
-            "certificateArn": f"arn:aws:iot:us-east-1:123456789012:cert/{number}",
-            "certificatePem": f"certificate {number}",
-            "keyPair": {"PrivateKey": f"key {number}"},
-        }
-
-    def describe_certificate(self, *, certificateId: str) -> dict[str, Any]:
-        if certificateId not in self.statuses:
-            raise NotFound
-        return {"certificateDescription": {"status": self.statuses[certificateId]}}
-
-    def attach_policy(self, *, policyName: str, target: str) -> None:
-        assert (self.folder / "d1.key.pem").exists()
-        self.calls.append(f"attach_policy {policyName} {target[-1]}")
-
-    def attach_thing_principal(self, *, thingName: str, principal: str) -> None:
-        self.calls.append(f"attach_thing_principal {thingName} {principal[-1]}")
+from devices.errors import DeviceError
+from devices.keys import KeyFileError, make_request
+from devices.provisioning import (
+    Device,
+    DeviceFiles,
+    ProvisioningError,
+    Registrar,
+    pace_of,
+    provision_fleet,
+)
+from tests.unit.devices.registry import Iot, public_key
 
 
 def test_writes_the_files_before_the_certificate_is_attached(tmp_path: Path) -> None:
@@ -54,13 +23,35 @@ def test_writes_the_files_before_the_certificate_is_attached(tmp_path: Path) -> 
     (device,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
     assert iot.calls == [
         "create_thing d1",
-        "create_keys_and_certificate 0",
-        "attach_policy fleet 0",
+        "create_certificate_from_csr 0",
         "attach_thing_principal d1 0",
+        "attach_policy fleet 0",
     ]
-    assert device.certificate_file.read_text() == "certificate 0"
-    assert device.private_key_file.read_text() == "key 0"
     assert stat.S_IMODE(device.private_key_file.stat().st_mode) == 0o600
+    certificate = device.certificate_file.read_bytes()
+    assert public_key(certificate) == public_key(device.private_key_file.read_bytes())
+
+
+def test_no_private_key_leaves_the_side_of_the_device(tmp_path: Path) -> None:
+    there, here = tmp_path / "device", tmp_path / "registrar"
+    request = make_request("d1", DeviceFiles(there, "d1").private_key)
+    requests = tmp_path / "csr"
+    requests.mkdir()
+    DeviceFiles(requests, "d1").request.write_text(request)
+    iot = Iot(here)
+    Registrar(iot, "fleet", here, requests).register(Device("d1"))
+    assert [one.strip() for one in iot.requests] == [request.strip()]
+    assert "PRIVATE" not in request
+    # The registrar's side has a certificate for a key that it never had.
+    assert {path.name for path in here.iterdir()} == {"d1.pem", "d1.arn"}
+    key = DeviceFiles(there, "d1").private_key.read_bytes()
+    assert public_key((here / "d1.pem").read_bytes()) == public_key(key)
+
+
+def test_a_device_without_its_request_is_told_how_to_make_one(tmp_path: Path) -> None:
+    registrar = Registrar(Iot(tmp_path), "fleet", tmp_path, tmp_path / "csr")
+    with pytest.raises(ProvisioningError, match=r"d1\.csr\.pem: make it .* request --thing d1"):
+        registrar.register(Device("d1"))
 
 
 def test_a_registered_device_keeps_its_certificate(tmp_path: Path) -> None:
@@ -70,6 +61,16 @@ def test_a_registered_device_keeps_its_certificate(tmp_path: Path) -> None:
     assert len(iot.statuses) == 1
 
 
+def test_a_device_with_a_new_key_gets_a_new_certificate(tmp_path: Path) -> None:
+    iot = Iot(tmp_path)
+    (first,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
+    before = first.certificate_file.read_bytes()
+    first.private_key_file.unlink()
+    (second,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
+    assert (first.certificate_arn[-1], second.certificate_arn[-1]) == ("0", "1")
+    assert public_key(second.certificate_file.read_bytes()) != public_key(before)
+
+
 def test_a_revoked_or_unknown_certificate_is_replaced(tmp_path: Path) -> None:
     iot = Iot(tmp_path)
     provision_fleet(iot, ["d1"], "fleet", tmp_path)
@@ -77,15 +78,54 @@ def test_a_revoked_or_unknown_certificate_is_replaced(tmp_path: Path) -> None:
     (device,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
     assert device.certificate_arn.endswith("/1")
     elsewhere = Iot(tmp_path)
-    (device,) = provision_fleet(elsewhere, ["d1"], "fleet", tmp_path)
-    assert device.certificate_file.read_text() == "certificate 0"
+    provision_fleet(elsewhere, ["d1"], "fleet", tmp_path)
+    assert elsewhere.statuses == {"0": "ACTIVE"}
+
+
+def test_attributes_become_what_is_wanted_and_stay_where_nothing_is(tmp_path: Path) -> None:
+    iot = Iot(tmp_path)
+    registrar = Registrar(iot, "fleet", tmp_path)
+    registrar.register(Device("d1", {"site": "depot", "owner": "fleet"}))
+    registrar.register(Device("d1", {"site": "harbour"}, "truck"))
+    moved = {"attributePayload": {"attributes": {"site": "harbour"}}, "thingTypeName": "truck"}
+    assert iot.things == {"d1": moved}
+    provision_fleet(iot, ["d1"], "fleet", tmp_path)
+    assert iot.things == {"d1": moved}
+    assert iot.calls.count("update_thing d1") == 1
 
 
 def test_a_thing_named_by_its_mac_address_has_files_that_any_system_can_keep(
     tmp_path: Path,
 ) -> None:
-    iot = Iot(tmp_path)
-    provision_fleet(iot, ["d1"], "fleet", tmp_path)
-    (device,) = provision_fleet(iot, ["5e:44:3b:f3:79:c8"], "fleet", tmp_path)
+    (device,) = provision_fleet(Iot(tmp_path), ["5e:44:3b:f3:79:c8"], "fleet", tmp_path)
     assert device.certificate_file.name == "5e-44-3b-f3-79-c8.pem"
     assert device.thing_name == "5e:44:3b:f3:79:c8"
+
+
+def test_a_fleet_comes_back_in_its_order_and_a_failure_names_its_device(tmp_path: Path) -> None:
+    iot = Iot(tmp_path)
+    names = [f"d{number}" for number in range(40)]
+    fleet = provision_fleet(iot, names, "fleet", tmp_path)
+    assert [device.thing_name for device in fleet] == names
+    iot.refused.add("d7")
+    with pytest.raises(ProvisioningError, match=r"d7: .*not this one"):
+        provision_fleet(iot, names, "fleet", tmp_path)
+
+
+def test_a_file_that_holds_no_key_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "d1.key.pem"
+    path.write_text("secret of something else")
+    with pytest.raises(KeyFileError, match="holds no private key"):
+        make_request("d1", path)
+    assert path.read_text() == "secret of something else"
+    assert issubclass(KeyFileError, DeviceError)
+
+
+def test_only_aws_is_called_at_its_quotas(tmp_path: Path) -> None:
+    iot = Iot(tmp_path)
+    assert pace_of(iot) is None
+    iot.meta.endpoint_url = "https://iot.eu-west-1.amazonaws.com"
+    try:
+        assert 0 < (pace_of(iot) or 0) <= 10
+    finally:
+        iot.meta.endpoint_url = "http://127.0.0.1:4566"
