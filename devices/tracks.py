@@ -69,8 +69,9 @@ class Vehicle:
         if self._standing_seconds > 0:
             self._standing_seconds -= seconds
             return
-        # The speed from which it still comes to rest at the corner.
-        allowed = min(self._limit, math.sqrt(2 * _ACCELERATION * max(self._to_corner, 0)) + 1)
+        # The speed from which it still comes nearly to rest at the corner, one step from now.
+        left = max(self._to_corner - self._metres_per_second * seconds, 0)
+        allowed = min(self._limit, max(math.sqrt(_ACCELERATION * left), 1.0))
         change = _ACCELERATION * seconds
         self._metres_per_second += min(max(allowed - self._metres_per_second, -change), change)
         metres = self._metres_per_second * seconds

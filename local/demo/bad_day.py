@@ -58,7 +58,7 @@ def bad_day(seed: int, seconds: float) -> list[Incident]:
     jump = between(0.48, 0.52)
     incidents += [
         Incident(between(0.1, 0.2), "devices cut off", "broker-disconnect", {}),
-        Incident(between(0.22, 0.3), "stream split", "reshard", {"shards": 2}),
+        Incident(between(0.22, 0.3), "stream split", "reshard", {"seed": seed + 1}),
         Incident(between(0.35, 0.42), "broker restarted", "broker-restart", {"seconds": pause}),
         # Those that fall silent have done so by then: an arrival in the future would hide it.
         Incident(jump, "clock jumps", "clock-jump", {"seconds": _JUMP_SECONDS}),
@@ -113,6 +113,10 @@ class Weather:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
+        self._thread.join()
+
+    def wait(self) -> None:
+        """Wait until the last one is there."""
         self._thread.join()
 
     def _run(self) -> None:

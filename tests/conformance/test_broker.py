@@ -96,6 +96,21 @@ def test_a_device_can_connect_as_soon_as_its_registration_has_returned(bench: Be
         device.close()
 
 
+def readings_of_the_access_list(bench: Bench) -> int:
+    (log,) = bench.folder.rglob("broker.log")
+    return log.read_text().count("Reloading config")
+
+
+@pytest.mark.ours("a thousand devices are registered in a minute")
+def test_what_changes_nothing_for_the_broker_is_not_read_by_it(bench: Bench) -> None:
+    bench.register("first-of-many")
+    before = readings_of_the_access_list(bench)
+    bench.iot.create_thing(thingName="no-certificate-yet")
+    assert readings_of_the_access_list(bench) == before
+    bench.register("no-certificate-yet")
+    assert readings_of_the_access_list(bench) > before
+
+
 @pytest.mark.documented(pages.OWN_KEY)
 def test_a_certificate_made_from_a_signing_request_connects(bench: Bench, tmp_path: Path) -> None:
     from cryptography import x509
