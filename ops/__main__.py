@@ -12,6 +12,7 @@ from ops.audit.command import add_audit
 from ops.command_line import ProgressLine
 from ops.cost.command import add_cost
 from ops.errors import OperationError
+from ops.history.command import add_import
 from ops.redrive.command import add_redrive
 from ops.replay.command import add_replay
 
@@ -25,6 +26,7 @@ def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     add_redrive(commands)
     add_audit(commands)
     add_replay(commands)
+    add_import(commands)
     add_cost(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace, ProgressLine], int] = options.command

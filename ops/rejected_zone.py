@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ops.errors import OperationError
+from ops.kinesis_event import EVENT_ROOM, MAX_EVENT_RECORDS, event_around, kinesis_record
 from telemetry_contract.decoding import PAYLOAD_KEY
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.rejection import Reason
@@ -27,12 +28,6 @@ from telemetry_contract.zone_paths import hour_folder
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-# Lambda takes 6 MB in one synchronous call, and a mapping never sends more records than this.
-MAX_EVENT_BYTES: Final = 6_000_000
-MAX_EVENT_RECORDS: Final = 10_000
-_HEAD, _TAIL = b'{"Records":[', b"]}"
-_ROOM: Final = MAX_EVENT_BYTES - len(_HEAD) - len(_TAIL)
 
 
 @dataclass(frozen=True)
@@ -139,31 +134,16 @@ def record_data(row: RejectedRow) -> bytes:
     return json.dumps(said, separators=(",", ":")).encode()
 
 
-def kinesis_record(row: RejectedRow, stream_arn: str) -> dict[str, Any]:
-    """The record of a Lambda event that the row came from."""
-    sequence_number = row.position.rpartition(":")[2]
-    return {
-        "kinesis": {
-            "kinesisSchemaVersion": "1.0",
-            "partitionKey": row.client_id or "redriven",
-            "sequenceNumber": sequence_number,
-            "data": base64.b64encode(record_data(row)).decode(),
-            "approximateArrivalTimestamp": microseconds_of(row.arrival_time) / 1_000_000,
-        },
-        "eventSource": "aws:kinesis",
-        "eventVersion": "1.0",
-        "eventID": row.position,
-        "eventName": "aws:kinesis:record",
-        "invokeIdentityArn": "",
-        "awsRegion": stream_arn.split(":")[3],
-        "eventSourceARN": stream_arn,
-    }
-
-
 def encoded_record(row: RejectedRow, stream_arn: str) -> bytes:
     """The row's record as JSON; raises OperationError if no call of the function could hold it."""
-    record = json.dumps(kinesis_record(row, stream_arn), separators=(",", ":")).encode()
-    if len(record) > _ROOM:
+    arrival_seconds = microseconds_of(row.arrival_time) / 1_000_000
+    partition_key = row.client_id or "redriven"
+    data = record_data(row)
+    record = json.dumps(
+        kinesis_record(row.position, data, arrival_seconds, partition_key, stream_arn),
+        separators=(",", ":"),
+    ).encode()
+    if len(record) > EVENT_ROOM:
         raise OperationError(
             f"row {row.record_id} is {len(record):,} bytes as a record and can't be sent to "
             "the function, which takes 6 MB; put its payload on the stream by hand."
@@ -182,18 +162,14 @@ def events_of(
     size = 0
     for row in sorted(records, key=_order):
         added = len(records[row]) + 1
-        is_full = size + added > _ROOM or len(rows) == min(most, MAX_EVENT_RECORDS)
+        is_full = size + added > EVENT_ROOM or len(rows) == min(most, MAX_EVENT_RECORDS)
         if rows and (is_full or row.shard != rows[0].shard):
-            yield _event_of(rows, records), rows
+            yield event_around(records[row] for row in rows), rows
             rows, size = [], 0
         rows.append(row)
         size += added
     if rows:
-        yield _event_of(rows, records), rows
-
-
-def _event_of(rows: list[RejectedRow], records: Mapping[RejectedRow, bytes]) -> bytes:
-    return _HEAD + b",".join(records[row] for row in rows) + _TAIL
+        yield event_around(records[row] for row in rows), rows
 
 
 def _order(row: RejectedRow) -> tuple[str, int, int]:

@@ -44,24 +44,29 @@ class Marks:
     """The marks of one bucket, as one run reads and adds to them."""
 
     def __init__(
-        self, s3: S3Client, bucket: str, clock: Callable[[], float] = time.monotonic
+        self,
+        s3: S3Client,
+        bucket: str,
+        clock: Callable[[], float] = time.monotonic,
+        prefix: str = REDRIVEN_PREFIX,
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._clock = clock
+        self._prefix = prefix
         self._run = uuid.uuid4().hex
         self._written = 0
-        self._known: dict[date, set[str]] = {}
-        self._new: defaultdict[date, list[str]] = defaultdict(list)
+        self._known: dict[date | None, set[str]] = {}
+        self._new: defaultdict[date | None, list[str]] = defaultdict(list)
         self._oldest_new = 0.0
 
-    def has(self, day: date, mark: str) -> bool:
-        """Whether an earlier run marked it."""
+    def has(self, day: date | None, mark: str) -> bool:
+        """Whether an earlier run marked it; without a day, among the marks of no day."""
         if day not in self._known:
             self._known[day] = set(self._read(day))
         return mark in self._known[day]
 
-    def add(self, day: date, marks: Iterable[str]) -> None:
+    def add(self, day: date | None, marks: Iterable[str]) -> None:
         """Marks what was sent and confirmed; raises MarkError if it can't be written."""
         if not self._new:
             self._oldest_new = self._clock()
@@ -79,20 +84,20 @@ class Marks:
             self._written += 1
             body = BytesIO()
             pq.write_table(pa.table({"id": marks}), body, compression="zstd")
-            key = f"{_folder(day)}{self._run}-{self._written:05}.parquet"
+            key = f"{self._folder(day)}{self._run}-{self._written:05}.parquet"
             try:
                 self._s3.put_object(Bucket=self._bucket, Key=key, Body=body.getvalue())
             except (ClientError, BotoCoreError) as error:
                 raise MarkError(
                     f"{len(marks):,} marks of what was sent cannot be written to "
-                    f"s3://{self._bucket}/{REDRIVEN_PREFIX} ({error}), so the run ended. The "
+                    f"s3://{self._bucket}/{self._prefix} ({error}), so the run ended. The "
                     "caller needs s3:PutObject there. What is not marked is sent again by the next "
                     "run, which does no harm."
                 ) from error
 
-    def _read(self, day: date) -> Iterable[str]:
+    def _read(self, day: date | None) -> Iterable[str]:
         pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=_folder(day)
+            Bucket=self._bucket, Prefix=self._folder(day)
         )
         for key in (entry["Key"] for page in pages for entry in page.get("Contents", [])):
             body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
@@ -100,10 +105,9 @@ class Marks:
                 yield from pq.read_table(BytesIO(body), columns=["id"]).column("id").to_pylist()
             except pa.ArrowException as error:
                 raise OperationError(
-                    f"s3://{self._bucket}/{key} cannot be read as marks of a redrive ({error}). "
+                    f"s3://{self._bucket}/{key} cannot be read as marks ({error}). "
                     "Remove it: what it marked is then sent once more, which does no harm."
                 ) from error
 
-
-def _folder(day: date) -> str:
-    return f"{REDRIVEN_PREFIX}day={day:%Y-%m-%d}/"
+    def _folder(self, day: date | None) -> str:
+        return self._prefix if day is None else f"{self._prefix}day={day:%Y-%m-%d}/"

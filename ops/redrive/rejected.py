@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from ops import rejected_zone
 from ops.errors import OperationError
+from ops.kinesis_event import MAX_EVENT_RECORDS
 from ops.redrive.marks import Marks
 from ops.redrive.selection import Selection
 from ops.redrive.sending import Sending
-from ops.rejected_zone import MAX_EVENT_RECORDS, RejectedRow
+from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.event_time import microseconds_of

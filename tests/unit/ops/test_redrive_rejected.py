@@ -13,7 +13,7 @@ import pytest
 
 from events.generate_kinesis import ARRIVAL, READINGS
 from ops.errors import OperationError
-from ops.rejected_zone import RejectedRow, encoded_record, events_of, kinesis_record
+from ops.rejected_zone import RejectedRow, encoded_record, events_of
 from tests.ingestion import Row, event_of, ingest
 from tests.unit.ops.conftest import Deployed
 
@@ -166,7 +166,7 @@ def test_rejected_rows_sent_unchanged_are_rejected_as_the_same_rows() -> None:
     first = ingest(event_of(datas, arrival=ARRIVAL)).rejected
     assert len(first) > len(fails) * 2
 
-    records = [kinesis_record(row, STREAM_ARN) for row in rows_of(first)]
+    records = [json.loads(encoded_record(row, STREAM_ARN)) for row in rows_of(first)]
     again = ingest({"Records": records})
     assert again.accepted == []
     assert by_record_id(again.rejected) == by_record_id(first)
