@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,35 @@ def by_sdk(*files: str) -> Sent:
     return Sent(files)
 
 
+def aggregate(*datas: bytes) -> bytes:
+    """A KPL aggregate of user records under one partition key.
+
+    https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md
+    """
+    records = (b"\x08\x00" + _field(3, data) for data in datas)
+    message = _field(1, b"sample") + b"".join(_field(3, record) for record in records)
+    digest = md5(message, usedforsecurity=False).digest()
+    return b"\xf3\x89\x9a\xc2" + message + digest
+
+
+def _field(number: int, value: bytes) -> bytes:
+    size, length = len(value), b""
+    while size > 0x7F:
+        length += bytes([size & 0x7F | 0x80])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + value
+
+
+def by_kpl(*sent: Sent) -> Sent:
+    """What an SDK producer sends, aggregated to one record."""
+    return Sent((), data=aggregate(*(one.record_data(0) for one in sent)))
+
+
+def damaged(sent: Sent) -> Sent:
+    """A record of whose data the end is missing."""
+    return Sent((), data=sent.record_data(0)[:-1])
+
+
 EVENTS: dict[str, tuple[tuple[Sent, ...], Expected]] = {
     "rule_envelope": (
         (
@@ -149,6 +179,19 @@ EVENTS: dict[str, tuple[tuple[Sent, ...], Expected]] = {
                 "timestamp_out_of_range": 1,
             },
         ),
+    ),
+    "aggregated_records": (
+        (
+            by_kpl(
+                by_sdk("vehicle.pass"),
+                by_sdk("not_json.truncated.fail"),
+                by_sdk("minimal.pass", "climate.pass"),
+                by_rule("asset-001", "vehicle.pass"),
+            ),
+            by_sdk("station.event_time_offset_assumed.pass"),
+            damaged(by_kpl(by_sdk("climate.pass"))),
+        ),
+        Expected(5, {"malformed_aggregate": 1, "not_json": 1}),
     ),
     "empty_batch": ((), Expected(0)),
 }

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from ops.errors import OperationError
 from ops.kinesis_event import EVENT_ROOM, MAX_EVENT_RECORDS, event_around, kinesis_record
+from telemetry_contract.aggregation import MAGIC
 from telemetry_contract.decoding import PAYLOAD_KEY
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.rejection import Reason
@@ -65,19 +66,23 @@ class RejectedRow:
 
     @property
     def sub_sequence(self) -> int:
-        """Which element of the record's array it is; 0 also where there was no array."""
+        """Which element of the record's array or aggregate it is; 0 also where there was none."""
         return int(self.record_id.rpartition(":")[2])
 
     @property
     def is_element(self) -> bool:
-        """Whether the payload is known to be an element of an array, never to be taken apart."""
+        """Whether the payload is known to be an element, never to be taken apart."""
         # An array inside an array is no object; an array by itself is never rejected for that.
         is_inner_array = self.reason == Reason.NOT_AN_OBJECT and self.payload[:1] == b"["
         return self.sub_sequence > 0 or is_inner_array
 
 
 # Reasons found before an envelope is taken off: the payload of such a row is the record's data.
-_OF_THE_WHOLE_RECORD: Final = (Reason.MALFORMED_ENVELOPE, Reason.TOO_LARGE)
+_OF_THE_WHOLE_RECORD: Final = (
+    Reason.MALFORMED_ENVELOPE,
+    Reason.MALFORMED_AGGREGATE,
+    Reason.TOO_LARGE,
+)
 
 _COLUMNS: Final = list(RejectedRow.__dataclass_fields__)
 
@@ -117,7 +122,7 @@ def record_data(row: RejectedRow) -> bytes:
     That is the payload itself where it came without the rule's envelope (or where the record was
     rejected with its envelope, broken or too large), else an envelope. An element of an array goes
     alone, with its place in the envelope, so that it keeps its record id and never becomes another
-    reading than it was.
+    reading than it was. So does a user record of an aggregate.
     """
     broker = {
         "topic": row.topic,
@@ -128,7 +133,8 @@ def record_data(row: RejectedRow) -> bytes:
         "sub_sequence": row.sub_sequence if row.is_element else None,
     }
     said = {name: value for name, value in broker.items() if value is not None}
-    if not said and (row.reason in _OF_THE_WHOLE_RECORD or PAYLOAD_KEY.encode() not in row.payload):
+    is_plain = PAYLOAD_KEY.encode() not in row.payload and not row.payload.startswith(MAGIC)
+    if not said and (row.reason in _OF_THE_WHOLE_RECORD or is_plain):
         return row.payload
     said[PAYLOAD_KEY] = base64.b64encode(row.payload).decode()
     return json.dumps(said, separators=(",", ":")).encode()

@@ -12,6 +12,7 @@ from typing import TypedDict
 from pybase64 import b64decode
 
 from ingest_telemetry.raw_zone import digest_of
+from telemetry_contract.aggregation import MAGIC, de_aggregate
 from telemetry_contract.columns import raw_table, readings_part, rejected_table, rejections_part
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.fast_path import Proven, prove
@@ -55,7 +56,6 @@ class ObjectToWrite:
 class Interpreted:
     """A batch, split: each element of each of its records is in exactly one of the three."""
 
-    records: int
     proven: Proven
     readings: list[Reading]
     rejections: list[Rejection]
@@ -74,13 +74,16 @@ class Interpreted:
 
 
 def decode_records(event: KinesisEvent, limits: Limits) -> Iterator[Record | Rejection]:
-    """Every record of the event, its envelope taken off; one at a time, as it is asked for."""
+    """Every record of the event, and of its aggregates; one at a time, as it is asked for."""
     for record in event["Records"]:
         kinesis = record["kinesis"]
         arrival_time = round(kinesis["approximateArrivalTimestamp"] * MICROSECONDS_PER_SECOND)
         # Strictly, and by position: naming `validate` costs as much again as the decoding.
         data = b64decode(kinesis["data"], None, True)
-        yield decode_record(record["eventID"], arrival_time, data, limits)
+        if data.startswith(MAGIC):
+            yield from de_aggregate(record["eventID"], arrival_time, data, limits)
+        else:
+            yield decode_record(record["eventID"], arrival_time, data, limits)
 
 
 def interpret_payloads(records: Iterable[Record | Rejection], limits: Limits) -> Interpreted:
@@ -95,7 +98,7 @@ def interpret_payloads(records: Iterable[Record | Rejection], limits: Limits) ->
         accepted, rejected = interpret(record, limits)
         readings += accepted
         rejections += rejected
-    return Interpreted(proven.readings + len(proven.left), proven, readings, rejections)
+    return Interpreted(proven, readings, rejections)
 
 
 def raw_object(

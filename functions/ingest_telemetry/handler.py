@@ -69,7 +69,7 @@ def ingest(
     objects = [written for written in (raw, rejected) if written is not None]
     oldest, mean = ages_milliseconds(event, use.now())
     return Account(
-        records=interpreted.records,
+        records=len(event["Records"]),
         accepted=interpreted.accepted,
         flagged=interpreted.flagged,
         rejected_by_reason=interpreted.rejected_by_reason,

@@ -15,6 +15,7 @@ from ops.redrive.selection import Selection
 from ops.redrive.sending import Sending
 from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
+from telemetry_contract.aggregation import MAGIC, de_aggregate
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.limit_variables import LimitVariableError, limits_from
@@ -126,18 +127,16 @@ class RejectedPass:
 def verdict_on(row: RejectedRow, limits: Limits) -> tuple[int, int]:
     """How many readings in the row would be accepted now, and how many rejected.
 
-    A row is one reading, unless a whole array had been rejected.
+    A row is one reading, unless a whole array or aggregate had been rejected.
     """
-    record = decode_record(
-        row.position,
-        microseconds_of(row.arrival_time),
-        rejected_zone.record_data(row),
-        limits,
-    )
-    if isinstance(record, Rejection):
-        return 0, 1
-    readings, rejections = interpret(record, limits)
-    return len(readings), len(rejections)
+    data = rejected_zone.record_data(row)
+    record = row.position, microseconds_of(row.arrival_time), data, limits
+    accepted = rejected = 0
+    for one in de_aggregate(*record) if data.startswith(MAGIC) else [decode_record(*record)]:
+        readings, rejections = ([], [one]) if isinstance(one, Rejection) else interpret(one, limits)
+        accepted += len(readings)
+        rejected += len(rejections)
+    return accepted, rejected
 
 
 def limits_of(environment: Mapping[str, str], function: str) -> Limits:

@@ -1,8 +1,8 @@
 """What a redrive is about, as its caller chose it.
 
 A record is a device's if the device sent it (its client id, the thing in its topic) or if it names
-the device (its device id; in an array, that of any element). Records go in whole or not at all: a
-batch is taken apart for a device's records, a record never is.
+the device (its device id; in an array or an aggregate, that of any element). Records go in whole
+or not at all: a batch is taken apart for a device's records, a record never is.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ops.rejected_zone import RejectedRow
+from telemetry_contract.aggregation import MAGIC, user_records
 from telemetry_contract.decoding import PAYLOAD_KEY
 from telemetry_contract.fields import CONTAINER, DEVICE_ID, SPELLINGS
 from telemetry_contract.identity import thing_of
+from telemetry_contract.rejection import ContractViolation
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ def devices_of(data: bytes) -> frozenset[str]:
 
     Never raises: a record that says it too badly, or not at all, has none.
     """
+    if not data.startswith(MAGIC):
+        return _devices_of_one(data)
+    try:
+        return frozenset().union(*map(_devices_of_one, user_records(data)))
+    except ContractViolation:
+        return frozenset()
+
+
+def _devices_of_one(data: bytes) -> frozenset[str]:
     value = _parsed(data)
     if not (isinstance(value, dict) and PAYLOAD_KEY in value):
         return frozenset(_named_in(value))

@@ -35,8 +35,8 @@ FLAGS = {
     IDENTITY_MISMATCH_FLAG,
     *(flag for field in FIELDS for flag in (field.out_of_range_flag, field.wrong_type_flag)),
 }
-# One would be as large as its limit, the other is about envelopes and not about payloads.
-REASONS_WITHOUT_SAMPLE = {Reason.TOO_LARGE, Reason.MALFORMED_ENVELOPE}
+# One would be as large as its limit, the others are about what is around payloads.
+REASONS_WITHOUT_SAMPLE = {Reason.TOO_LARGE, Reason.MALFORMED_ENVELOPE, Reason.MALFORMED_AGGREGATE}
 
 
 def parts_of(path: Path) -> list[str]:

@@ -60,7 +60,7 @@ def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejec
     readings: list[Reading] = []
     rejections: list[Rejection] = []
     try:
-        elements = list(_elements_of(record, limits))
+        elements = list(elements_of(record, limits))
     except ContractViolation as violation:
         place = record.sub_sequence or 0
         return readings, [
@@ -76,8 +76,11 @@ def interpret(record: Record, limits: Limits) -> tuple[list[Reading], list[Rejec
     return readings, rejections
 
 
-def _elements_of(record: Record, limits: Limits) -> Iterator[tuple[object, bytes]]:
-    """Each element's value beside its own bytes; the payload itself if it is no array."""
+def elements_of(record: Record, limits: Limits) -> Iterator[tuple[object, bytes]]:
+    """Each element's value beside its own bytes; the payload itself if it is no array.
+
+    Raises ContractViolation where the payload can't be read at all.
+    """
     payload = record.payload
     if len(payload) > limits.max_payload_bytes:
         raise ContractViolation(Reason.TOO_LARGE, f"{len(payload)} bytes")

@@ -7,12 +7,13 @@ type Microseconds = int
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """What one Kinesis record carried.
+    """What one Kinesis record carried, or one user record of an aggregate.
 
     `position` is `<shard>:<sequence>`. What the broker says (`ingest_id` to `topic`) is None where
     the record came without the rule's envelope, or where the envelope lacks it. `sub_sequence` is
-    set where a redrive sends an element of an array by itself: it keeps its place, is one reading
-    whatever it holds, and so becomes what it would have become within its array.
+    set for a user record of an aggregate, and where a redrive sends an element of an array by
+    itself: it keeps its place, is one reading whatever it holds, and so becomes what it would have
+    become within its array.
     """
 
     position: str

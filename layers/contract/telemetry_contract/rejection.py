@@ -33,6 +33,10 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object", "A reading has to be a JSON object."
     EMPTY_ARRAY = "empty_array", "The payload is an array without readings."
     MALFORMED_ENVELOPE = "malformed_envelope", "The rule's envelope is broken: see the detail."
+    MALFORMED_AGGREGATE = (
+        "malformed_aggregate",
+        "The record begins like a KPL aggregate and is none, or is damaged: see the detail.",
+    )
     DEVICE_ID_MISSING = "device_id_missing", "No device id."
     DEVICE_ID_INVALID = (
         "device_id_invalid",
@@ -55,7 +59,7 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
     """A reading that breaks the contract: its record, its own bytes, the reason.
 
     `payload` is the whole payload, or for an element of an array that element's bytes; for a
-    malformed envelope, of which no payload can be had, it is the record's data.
+    malformed envelope or aggregate, of which no payload can be had, it is the record's data.
     """
 
     record: Record

@@ -85,6 +85,18 @@ def test_finds_each_record_that_is_in_no_zone(lake: Lake) -> None:
     assert lake.found() == [("record_lost", one) for one in lost]
 
 
+def test_a_record_of_which_any_user_record_is_in_a_zone_is_not_lost(lake: Lake) -> None:
+    accepted, rejected, passed = lake.put_records(3)
+    lake.accept(
+        reading(accepted, lake.now, record_id=f"{accepted}:0"),
+        reading(accepted, lake.now, b"another", record_id=f"{accepted}:17"),
+        reading(passed, lake.now),
+    )
+    lake.reject(rejection(rejected, lake.now) | {"record_id": f"{rejected}:3"})
+    lake.curate()
+    assert lake.found() == []
+
+
 def test_a_record_behind_all_that_the_zones_hold_is_waiting(lake: Lake) -> None:
     waiting = lake.put_records(1)
     audit = lake.audit()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from events.generate_kinesis import aggregate
 from ops.redrive.pace import Pace
 from ops.redrive.selection import devices_of
 from tests.ingestion import event_of, ingest
@@ -49,6 +50,9 @@ def sent_payloads(deployed: Deployed) -> list[bytes]:
         (b'{"payload_b64":7,"client_id":"gate"}', {"gate"}),
         (b'{"payload_b64":"e30=","client_id":7,"topic":["dt"]}', set()),
         (b'{"payload_b64":"e30=","topic":"dt/other/form"}', set()),
+        (aggregate(reading("a"), b"7", from_thing("gate", reading("b"))), {"a", "b", "gate"}),
+        (aggregate(aggregate(reading("a"))), set()),
+        (aggregate(reading("a"))[:-1], set()),
         (b'{"device_id":7}', set()),
         (b"not json", set()),
         (b"\xff", set()),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from events.generate_kinesis import ARRIVAL, READINGS
+from events.generate_kinesis import ARRIVAL, READINGS, aggregate
 from ops.errors import OperationError
 from ops.rejected_zone import RejectedRow, encoded_record, events_of
 from tests.ingestion import Row, event_of, ingest
@@ -150,6 +150,26 @@ def test_element_proven_good_by_the_fast_path_keeps_its_place_in_the_array(
     )
 
 
+def test_user_record_of_an_aggregate_keeps_its_place(deployed: Deployed) -> None:
+    array = b"[" + HEARTBEAT + b"," + HEARTBEAT + b"]"
+    event = event_of([aggregate(HEARTBEAT, GOOD, array, enveloped(HEARTBEAT), HEARTBEAT)])
+    deployed.reject(ingest(event))
+    deployed.function.environment["MISSING_TIMESTAMP_POLICY"] = "arrival_time"
+    deployed.redrive(apply=True)
+    at_first = ingest(event, missing_timestamp_policy="arrival_time")
+    assert len(deployed.function.accepted) == 5
+    assert by_record_id(deployed.function.accepted) == by_record_id(
+        [row for row in at_first.accepted if row["payload"] == HEARTBEAT]
+    )
+
+
+def test_damaged_aggregate_is_told_as_rejected_and_is_not_sent(deployed: Deployed) -> None:
+    deployed.reject(ingest(event_of([aggregate(GOOD)[:-1], aggregate(aggregate(GOOD), GOOD)])))
+    findings = deployed.redrive(apply=True)
+    assert findings.still_rejected == {"malformed_aggregate": 1, "not_utf8": 1}
+    assert deployed.function.events == []
+
+
 def test_array_within_an_array_is_not_taken_apart_by_a_redrive(deployed: Deployed) -> None:
     deployed.reject(ingest(event_of([b"[[" + GOOD + b"]]", b"[" + GOOD + b",[" + GOOD + b"]]"])))
     findings = deployed.redrive(apply=True)
@@ -162,7 +182,11 @@ def test_rejected_rows_sent_unchanged_are_rejected_as_the_same_rows() -> None:
     assert len(fails) > 20
     malformed = [b'{"payload_b64":7}', b'{"payload_b64":"!","topic":"dt/a/b/telemetry"}']
     inner = [b"[" + b", ".join([GOOD, HEARTBEAT, b"7", b"[[]]", b"[]", OTHER_DEVICE]) + b"]"]
+    # By itself, an empty array that had its place in an aggregate is a reading that is no object.
+    aggregates = [aggregate(*(one for one in fails if one != b"[]")), aggregate(*inner, inner[0])]
+    damaged = [one[:-1] for one in aggregates] + [aggregate(aggregates[0])]
     datas = [*fails, *malformed, *inner, *map(enveloped, fails), *map(enveloped, inner)]
+    datas += [*aggregates, *damaged]
     first = ingest(event_of(datas, arrival=ARRIVAL)).rejected
     assert len(first) > len(fails) * 2
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from events.generate_kinesis import aggregate
 from telemetry_contract import fast_path
+from telemetry_contract.aggregation import de_aggregate
 from telemetry_contract.columns import raw_table, readings_part
 from telemetry_contract.decoding import decode_record
 from telemetry_contract.fast_path import prove
@@ -242,7 +244,12 @@ def batches(draw: st.DrawFn) -> list[Record | Rejection]:
                     }
                 ).encode()
             arrival = ARRIVAL + draw(st.integers(-(10**10), 10**10))
-            records.append(decode_record(f"shard-0:{len(records)}", arrival, data, LIMITS))
+            position = f"shard-0:{len(records)}"
+            if draw(st.integers(0, 3)):
+                records.append(decode_record(position, arrival, data, LIMITS))
+            else:
+                inside = [data, b"[" + body + b"," + body + b"]", body][: draw(st.integers(1, 3))]
+                records += de_aggregate(position, arrival, aggregate(*inside), LIMITS)
     return records
 
 
