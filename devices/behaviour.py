@@ -37,6 +37,8 @@ _BACKLOG_SECONDS: Final = (30 * 3_600.0, 2.5 * 3_600.0)
 _SKEW_SECONDS: Final = 2.0
 _GUARDED: Final = 2
 _SHORTEST_RUN: Final = 5
+# A device that falls silent does so after a quarter of the period at the earliest.
+FEWEST_READINGS: Final = 2 * _SHORTEST_RUN
 _DUPLICATE_SECONDS: Final = (0.2, 30.0)
 _ODD_VALUES: Final = (("humidity", 250.0), ("temperature", -273.0))
 
@@ -128,7 +130,7 @@ class _Device:
     taken: list[_Taken] = field(default_factory=list)
 
 
-def simulate(
+def plan_behaviour(
     device_ids: tuple[str, ...], period: Period, seed: int, habits: Habits | None = None
 ) -> Simulation:
     """Plan all that the devices do in the period."""
@@ -161,10 +163,10 @@ def _troubles(count: int, habits: Habits, random: Random) -> list[str]:
 def _live(device: _Device) -> None:
     """Decide what the device takes, when, and what becomes of it."""
     device.taken = [_Taken(moment) for moment in _moments(device)]
-    if len(device.taken) < 2 * _SHORTEST_RUN:
+    if len(device.taken) < FEWEST_READINGS:
         raise ValueError(
             f"{device.device_id} takes only {len(device.taken)} readings: a longer period or a "
-            f"shorter interval, so that there are {2 * _SHORTEST_RUN}"
+            f"shorter interval, so that there are {FEWEST_READINGS}"
         )
     _set_clock(device)
     _number(device)

@@ -10,10 +10,12 @@ from typing import Any
 
 import boto3
 
-from devices.connection import parse_endpoint
+from devices.behaviour import Habits, Period, plan_behaviour
+from devices.connection import Endpoint, parse_endpoint
 from devices.fleet import FleetConfig, FleetResult, devices_in_replay, replay_file, run_fleet
 from devices.messages import Shares
-from devices.provisioning import provision_fleet
+from devices.provisioning import DeviceCredentials, provision_fleet
+from devices.schedule import Published, connected, publish
 
 _EXAMPLES = """\
 against the local cloud (after `make up`):
@@ -22,6 +24,8 @@ against the local cloud (after `make up`):
       --devices 20 --messages 10000
 against AWS (credentials and region as for the AWS CLI):
   python -m devices simulate --policy <stack output DevicePolicyName> --devices 5 --messages 1000
+a fleet that does wrong on purpose for five minutes, and writes down what it did:
+  python -m devices simulate --policy ... --devices 100 --minutes 5 --truth truth.json
 a file of readings, each published by its own device:
   python -m devices simulate --policy ... --replay readings.json
 
@@ -47,6 +51,13 @@ def add_simulate(commands: Any) -> None:
     add("--bad", type=float, default=Shares.bad, help="share that breaks the contract")
     add("--late", type=float, default=Shares.late, help="share that is hours or days old")
     add("--replay", type=Path, metavar="FILE", help="publish this JSON array of readings instead")
+    add(
+        "--minutes",
+        type=float,
+        help="live for so long, with drops, disorder, silence: docs/fleet.md",
+    )
+    add("--interval", type=float, default=5.0, help="seconds between readings with --minutes")
+    add("--truth", type=Path, metavar="FILE", help="where --minutes writes down what devices did")
     add("--application", help="second level of the topic (default fleet, or sensors)")
     add("--basic-ingest", metavar="RULE", help="publish through $aws/rules/RULE/")
     add("--endpoint", help="host:port of the broker (default: what DescribeEndpoint says)")
@@ -62,12 +73,14 @@ def add_simulate(commands: Any) -> None:
 
 def _simulate(options: argparse.Namespace) -> int:
     """Register, publish, print the account; 0 if every message was acknowledged."""
+    if options.minutes and options.replay:
+        raise ValueError("--minutes and --replay: a file has no minutes to live")
     result = _run(options)
     print(json.dumps(asdict(result), indent=2))
     return 0 if result.acknowledged == result.sent else 1
 
 
-def _run(options: argparse.Namespace) -> FleetResult:
+def _run(options: argparse.Namespace) -> FleetResult | Published:
     iot = boto3.client("iot")
     address = (
         options.endpoint or iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
@@ -85,6 +98,8 @@ def _run(options: argparse.Namespace) -> FleetResult:
         return replay_file(
             options.replay, endpoint, devices, options.application or "sensors", _show
         )
+    if options.minutes:
+        return _live(options, endpoint, devices)
     config = FleetConfig(
         endpoint=endpoint,
         devices=devices,
@@ -96,6 +111,21 @@ def _run(options: argparse.Namespace) -> FleetResult:
         rule_name=options.basic_ingest,
     )
     return run_fleet(config, _show)
+
+
+def _live(
+    options: argparse.Namespace, endpoint: Endpoint, devices: tuple[DeviceCredentials, ...]
+) -> Published:
+    """Let the fleet live, each reading in its moment, and write down what it did."""
+    prefix = f"$aws/rules/{options.basic_ingest}/" if options.basic_ingest else ""
+    with connected(endpoint, devices) as speakers:
+        period = Period(datetime.now(UTC), options.minutes * 60)
+        names = tuple(device.thing_name for device in devices)
+        fleet = plan_behaviour(names, period, options.seed, Habits(options.interval))
+        if options.truth:
+            options.truth.write_text(json.dumps(fleet.truth.as_json(), indent=1))
+        topic = f"{prefix}dt/{options.application or 'fleet'}"
+        return publish(fleet.publications, speakers, topic, progress=_show)
 
 
 def _show(acknowledged: int, expected: int) -> None:

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,9 +24,10 @@ from typing import Any, Final, TextIO
 import boto3
 from botocore.config import Config
 
-from devices.behaviour import Habits, Period, Simulation, simulate
+from devices.behaviour import FEWEST_READINGS, Habits, Period, Simulation, plan_behaviour
+from devices.bulk import WORKERS, Pace, for_each
 from devices.connection import ConnectionRefused
-from devices.provisioning import DeviceCredentials, provision_fleet
+from devices.provisioning import Device, DeviceCredentials, Registrar
 from devices.schedule import Published, connected, publish
 from local.demo import lake as lakes
 from local.demo.bad_day import Weather, bad_day
@@ -40,11 +40,10 @@ from local.lifecycle import LocalCloud
 from local.progress import Progress, Stage, table
 
 FOLDER: Final = Path("build/fleet")
-_STAGES: Final = (
+STAGES: Final = (
     *("cloud", "deploy", "provision", "plan", "connect", "publish"),
     *("ingest", "curate", "silence", "compare"),
 )
-_PROVISIONING: Final = 16
 # Devices that fall silent do so in the first four tenths, and nothing is late by the rest.
 _SILENT_BEFORE: Final = 0.65
 # Nothing new in the stream for so long, and nothing behind: everything is through.
@@ -64,6 +63,7 @@ class TrialOptions:
     interval_seconds: float = 5.0
     seed: int = 7
     has_faults: bool = True
+    kills_job: bool = True
 
     @property
     def seconds(self) -> float:
@@ -124,7 +124,10 @@ def run(argv: Sequence[str]) -> int:
 
 def try_fleet(options: TrialOptions, out: TextIO) -> Trial:
     """The whole trial, on a local cloud of its own."""
-    progress = Progress(_STAGES, out)
+    shortest = 4.5 * FEWEST_READINGS * options.interval_seconds / 60
+    if options.minutes < shortest or options.devices < 1:
+        raise DemoError(f"with this interval a trial takes {shortest:.1f} minutes and a device")
+    progress = Progress(STAGES, out)
     cloud = LocalCloud(options.folder)
     try:
         begin_clean(cloud, options.folder)
@@ -206,24 +209,23 @@ def show(trial: Trial, folder: Path, out: TextIO) -> None:
 def _provision(
     cloud: LocalCloud, lake: Lake, names: Sequence[str], policy: str, stage: Stage
 ) -> list[DeviceCredentials]:
-    """Many at a time: they share the broker's readings of its access list."""
     session: Any = boto3.Session(region_name=lake.region)
-    config = Config(max_pool_connections=_PROVISIONING)
+    config = Config(max_pool_connections=WORKERS)
     iot = session.client("iot", endpoint_url=lake.endpoint, config=config)
-    folder = cloud.folder / "devices"
-    devices: list[DeviceCredentials] = []
-    with ThreadPoolExecutor(_PROVISIONING, thread_name_prefix="provision") as pool:
-        for made in pool.map(lambda name: provision_fleet(iot, [name], policy, folder), names):
-            devices += made
-            stage.count(len(devices), len(names))
-    return devices
+    registrar = Registrar(iot, policy, cloud.folder / "devices")
+    devices = [Device(name) for name in names]
+    outcome = for_each(devices, registrar.register, Pace(), stage.count)
+    if outcome.failed:
+        device, error = next(iter(outcome.failed.items()))
+        raise DemoError(f"{device.thing_name} could not be registered: {error}")
+    return [outcome.done[device] for device in devices]
 
 
 def _plan(options: TrialOptions, names: tuple[str, ...]) -> Simulation:
     messages = options.seconds / options.interval_seconds * options.devices
     begin = datetime.now(UTC) + timedelta(seconds=5 + messages * _PLANNING_SECONDS)
     period = Period(begin.replace(microsecond=0), options.seconds)
-    return simulate(names, period, options.seed, Habits(options.interval_seconds))
+    return plan_behaviour(names, period, options.seed, Habits(options.interval_seconds))
 
 
 def _publish(
@@ -289,7 +291,7 @@ def _curate(
 ) -> None:
     """The workflow; on a bad day the job is killed after its commit, and the next run goes on."""
     glue, workflow = lake.client("glue"), outputs["CurationWorkflowName"]
-    if options.has_faults:
+    if options.has_faults and options.kills_job:
         cloud.inject(
             "kill", name="job killed", on="glue:UpdateTable", where='"readings"', process="curate"
         )

@@ -9,7 +9,7 @@ from itertools import batched
 
 import pytest
 
-from devices.behaviour import Habits, Period, Publication, Simulation, simulate
+from devices.behaviour import Habits, Period, Publication, Simulation, plan_behaviour
 from devices.truth import HOUR_MS
 from local.demo.verdict import LakeFigures, RawRow, Verdict, differing_hours, verdicts
 from tests.ingestion import Ingested, event_of, ingest
@@ -27,7 +27,7 @@ MICROS_PER_MS = 1_000
 
 @pytest.fixture(scope="module")
 def fleet() -> Simulation:
-    return simulate(DEVICES, PERIOD, seed=3, habits=HABITS)
+    return plan_behaviour(DEVICES, PERIOD, seed=3, habits=HABITS)
 
 
 def envelope(place: int, publication: Publication) -> bytes:

@@ -20,7 +20,7 @@ from devices.behaviour import (
     Period,
     Publication,
     Simulation,
-    simulate,
+    plan_behaviour,
 )
 from devices.truth import HOUR_MS
 from telemetry_contract.limits import Limits
@@ -36,7 +36,7 @@ FINE = Habits(5, 0, 0, 0, 0, 0, 0, troubles=())
 
 @pytest.fixture(scope="module")
 def fleet() -> Simulation:
-    return simulate(DEVICES, PERIOD, seed=5, habits=HABITS)
+    return plan_behaviour(DEVICES, PERIOD, seed=5, habits=HABITS)
 
 
 def judged(publication: Publication) -> tuple[list[Reading], list[Rejection]]:
@@ -68,9 +68,9 @@ def numbers(publications: list[Publication]) -> list[int]:
 
 
 def test_the_same_seed_sends_the_same_bytes_at_the_same_moments_and_another_others() -> None:
-    first, same = (simulate(DEVICES, PERIOD, 5, HABITS) for _ in range(2))
+    first, same = (plan_behaviour(DEVICES, PERIOD, 5, HABITS) for _ in range(2))
     assert first == same
-    assert simulate(DEVICES, PERIOD, 6, HABITS).publications != first.publications
+    assert plan_behaviour(DEVICES, PERIOD, 6, HABITS).publications != first.publications
 
 
 def test_messages_come_in_the_order_of_publishing_and_within_the_period(fleet: Simulation) -> None:
@@ -173,7 +173,7 @@ def test_all_three_dialects_are_spoken(fleet: Simulation) -> None:
 
 
 def test_without_faults_every_number_comes_once_and_in_order() -> None:
-    fleet = simulate(DEVICES[:3], PERIOD, 1, FINE)
+    fleet = plan_behaviour(DEVICES[:3], PERIOD, 1, FINE)
     for name in DEVICES[:3]:
         told = numbers(of(fleet, name))
         assert told == list(range(1, len(told) + 1))
@@ -184,4 +184,4 @@ def test_without_faults_every_number_comes_once_and_in_order() -> None:
 
 def test_refuses_a_period_too_short_to_begin_and_to_end() -> None:
     with pytest.raises(ValueError, match="takes only 1 readings: a longer period"):
-        simulate(DEVICES[:1], Period(PERIOD.began_at, 6.0), 1, FINE)
+        plan_behaviour(DEVICES[:1], Period(PERIOD.began_at, 6.0), 1, FINE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from devices.behaviour import Habits, Period, Simulation, simulate
+from devices.behaviour import Habits, Period, Simulation, plan_behaviour
 from devices.truth import FIRST_NUMBER, HOUR_MS
 from local.demo.verdict import (
     COLUMNS,
@@ -27,7 +27,7 @@ DEVICE = "fleet-01"
 
 @pytest.fixture(scope="module")
 def fleet() -> Simulation:
-    return simulate(tuple(f"fleet-{n:02}" for n in range(1, 10)), PERIOD, 2, HABITS)
+    return plan_behaviour(tuple(f"fleet-{n:02}" for n in range(1, 10)), PERIOD, 2, HABITS)
 
 
 def right(fleet: Simulation) -> LakeFigures:
