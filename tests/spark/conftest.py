@@ -43,8 +43,15 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def spark(warehouse: Path) -> Iterator[SparkSession]:
     installation = find_spark()
     conf = installation.conf()
-    conf["spark.driver.extraJavaOptions"] += f" -Duser.timezone={ELSEWHERE}"
+    # With one compiler Java keeps 48 MB of code, which some hundred tests fill: from then on it
+    # spent a quarter of the suite's time on throwing code out and making it again.
+    conf["spark.driver.extraJavaOptions"] += (
+        f" -Duser.timezone={ELSEWHERE} -XX:ReservedCodeCacheSize=512m"
+    )
     conf |= {
+        # Most expressions are evaluated for a handful of rows: compiling them first was an eighth
+        # of the suite. Jobs that the tests submit (on S3, end to end) do compile them, as on Glue.
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         # The default of 1 GB is full after some two hundred tests, and then all is collecting.
         "spark.driver.memory": "3g",
         "spark.ui.retainedJobs": "10",
