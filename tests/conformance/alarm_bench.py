@@ -35,12 +35,12 @@ class Functions:
         self.policies: dict[str, dict[str, Any]] = {}
         self.invoked: list[tuple[str, str, dict[str, Any]]] = []
 
-    def get_policy(self, FunctionName: str) -> dict[str, str]:  # noqa: N803 - boto3's spelling
+    def get_policy(self, FunctionName: str) -> dict[str, str]:
         if FunctionName not in self.policies:
             raise NoSuchPolicyError(FunctionName)
         return {"Policy": json.dumps(self.policies[FunctionName])}
 
-    def invoke(self, FunctionName: str, InvocationType: str, Payload: str) -> None:  # noqa: N803
+    def invoke(self, FunctionName: str, InvocationType: str, Payload: str) -> None:
         self.invoked.append((FunctionName, InvocationType, json.loads(Payload)))
 
 

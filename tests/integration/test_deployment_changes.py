@@ -1,5 +1,7 @@
 """The deployed stack, changed and deleted: what comes afterwards behaves as the new template says.
 
+The tests may run in any order and alone, but for the last, which ends the stack.
+
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-updating-stacks-update-behaviors.html
 """
 
@@ -61,14 +63,17 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     return True
 
 
+BATCHED: Final = "batched-1"
+
+
 def put_readings(cloud: LocalCloud, stream: str, numbers: range) -> None:
-    """Put so many readings into one shard in one call."""
-    now = datetime.now(UTC).isoformat()
+    """Put so many readings of the device BATCHED into one shard in one call."""
+    said = {"device_id": BATCHED, "timestamp": datetime.now(UTC).isoformat()}
     client(cloud, "kinesis").put_records(
         StreamName=stream,
         Records=[
             {
-                "Data": json.dumps({"device_id": "d", "timestamp": now, "sequence": n}).encode(),
+                "Data": json.dumps(said | {"sequence": n}).encode(),
                 "PartitionKey": "d",
                 "ExplicitHashKey": ONE_SHARD,
             }
@@ -77,13 +82,22 @@ def put_readings(cloud: LocalCloud, stream: str, numbers: range) -> None:
     )
 
 
-def batches(cloud: LocalCloud, bucket: str) -> list[list[int]]:
-    """The sequence numbers of each raw object, that is of each batch, in their order."""
+def objects(cloud: LocalCloud, bucket: str) -> list[list[dict[str, Any]]]:
+    """The rows of each raw object, that is of each batch."""
     s3 = client(cloud, "s3")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="raw_data/")
     keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
     bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
-    return sorted(pq.read_table(io.BytesIO(body))["sequence"].to_pylist() for body in bodies)
+    return [pq.read_table(io.BytesIO(body)).to_pylist() for body in bodies]
+
+
+def batches(cloud: LocalCloud, bucket: str) -> list[list[int]]:
+    """The sequence numbers of BATCHED in each batch that has any, in their order."""
+    found = [
+        [row["sequence"] for row in rows if row["device_id"] == BATCHED]
+        for rows in objects(cloud, bucket)
+    ]
+    return sorted(numbers for numbers in found if numbers)
 
 
 def records_of(cloud: LocalCloud, stream: str) -> list[dict[str, Any]]:
@@ -127,19 +141,20 @@ def test_a_changed_mapping_batches_by_its_new_settings_from_where_it_was(
     stack = update(cloud, BatchSize="7", MaxBatchingWindowSeconds="300")
     assert stack["StackStatus"] == "UPDATE_COMPLETE"
     earlier = batches(cloud, raw)
+    # Of 19 the last five wait for two more.
     put_readings(cloud, stream, range(10, 29))
     full = [list(range(10, 17)), list(range(17, 24))]
     assert wait_until(lambda: batches(cloud, raw) == earlier + full)
-    # Longer than the old window of a second, after which the last five would have come by
-    # themselves. A slow machine makes this weaker, never wrong.
-    time.sleep(3)
-    assert batches(cloud, raw) == earlier + full
+    put_readings(cloud, stream, range(29, 31))
+    full.append(list(range(24, 31)))
+    assert wait_until(lambda: batches(cloud, raw) == earlier + full)
 
+    put_readings(cloud, stream, range(31, 36))
     update(cloud, MaxBatchingWindowSeconds="1")
-    assert wait_until(lambda: batches(cloud, raw) == [*earlier, *full, list(range(24, 29))])
+    assert wait_until(lambda: batches(cloud, raw) == [*earlier, *full, list(range(31, 36))])
     # Nothing came again, so the mapping never lost its place.
     arrived = Counter(number for batch in batches(cloud, raw) for number in batch)
-    assert arrived == Counter(range(29))
+    assert arrived == Counter(range(36))
 
 
 def test_a_changed_shard_count_really_makes_that_many_and_loses_nothing(
@@ -153,6 +168,8 @@ def test_a_changed_shard_count_really_makes_that_many_and_loses_nothing(
     stack = update(cloud, ShardCount="4", StreamRetentionHours="200")
 
     assert stack["StackStatus"] == "UPDATE_COMPLETE"
+    summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    assert summary["RetentionPeriodHours"] == 200
     quarters = [str((2 * quarter + 1) * 2**125) for quarter in range(4)]
     shards = {
         kinesis.put_record(
@@ -183,24 +200,19 @@ def test_a_changed_rule_is_what_evaluates_the_next_message(
 def test_a_second_topic_filter_takes_a_fleet_that_publishes_elsewhere(
     cloud: LocalCloud, outputs: dict[str, str], device: DeviceCredentials
 ) -> None:
-    topic, s3 = "asset/tracker", client(cloud, "s3")
-    bucket = outputs["RawZoneBucketName"]
+    topic, bucket = "asset/tracker", outputs["RawZoneBucketName"]
 
     def answer() -> str | None:
         acknowledged: list[str | None] = []
         now = datetime.now(UTC).isoformat()
-        payload = {"device_id": "asset-001", "timestamp": now, "sequence": 29}
+        payload = {"device_id": "asset-001", "timestamp": now}
         with Connection(cloud.device_endpoint(), device) as connection:
             connection.publish(topic, json.dumps(payload).encode(), acknowledged.append)
             assert wait_until(lambda: bool(acknowledged))
         return acknowledged[0]
 
     def arrived() -> list[dict[str, Any]]:
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="raw_data/")
-        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
-        rows = [row for body in bodies for row in pq.read_table(io.BytesIO(body)).to_pylist()]
-        return [row for row in rows if row["topic"] == topic]
+        return [row for rows in objects(cloud, bucket) for row in rows if row["topic"] == topic]
 
     assert answer() == "NOT_AUTHORIZED"
     assert update(cloud, SecondTopicFilter=topic)["StackStatus"] == "UPDATE_COMPLETE"
@@ -243,30 +255,31 @@ def test_an_update_that_a_service_refuses_goes_back(
     assert mapping["BatchSize"] != 55
 
 
-def test_a_stack_whose_policy_certificates_hold_is_not_wholly_deleted(
+def test_deleting_the_stack_waits_for_certificates_and_removes_all_but_what_is_to_be_kept(
     cloud: LocalCloud, outputs: dict[str, str], device: DeviceCredentials
 ) -> None:
     """https://docs.aws.amazon.com/iot/latest/apireference/API_DeletePolicy.html"""
     cloudformation, iot = client(cloud, "cloudformation"), client(cloud, "iot")
-
-    cloudformation.delete_stack(StackName=cloud.stack)
-
-    stack = settled(cloudformation, cloud.stack)
-    assert stack["StackStatus"] == "DELETE_FAILED"
-    assert "DevicePolicy" in stack["StackStatusReason"]
-    iot.detach_policy(policyName=outputs["DevicePolicyName"], target=device.certificate_arn)
-
-
-def test_deleting_the_stack_removes_all_but_what_is_to_be_kept(
-    cloud: LocalCloud, outputs: dict[str, str], device: DeviceCredentials
-) -> None:
-    cloudformation = client(cloud, "cloudformation")
+    put_readings(cloud, outputs["TelemetryStreamName"], range(100, 110))
+    bucket = outputs["RawZoneBucketName"]
+    assert wait_until(
+        lambda: set(range(100, 110)) <= {n for batch in batches(cloud, bucket) for n in batch}
+    )
+    stored = objects(cloud, bucket)
     stack_id = cloudformation.describe_stacks(StackName=cloud.stack)["Stacks"][0]["StackId"]
     kept = {
         logical_id
         for logical_id, resource in parse(template_of(cloud))["Resources"].items()
         if resource.get("DeletionPolicy", "Delete") != "Delete"
     }
+
+    cloudformation.delete_stack(StackName=cloud.stack)
+
+    # A certificate still has the policy.
+    stack = settled(cloudformation, cloud.stack)
+    assert stack["StackStatus"] == "DELETE_FAILED"
+    assert "DevicePolicy" in stack["StackStatusReason"]
+    iot.detach_policy(policyName=outputs["DevicePolicyName"], target=device.certificate_arn)
 
     cloudformation.delete_stack(StackName=cloud.stack)
 
@@ -281,7 +294,8 @@ def test_deleting_the_stack_removes_all_but_what_is_to_be_kept(
         Connection(cloud.device_endpoint(), device).__enter__()
     for zone in ("Raw", "Rejected", "Failed", "Curated"):
         client(cloud, "s3").head_bucket(Bucket=outputs[f"{zone}ZoneBucketName"])
-    assert sum(map(len, batches(cloud, outputs["RawZoneBucketName"]))) == 30
+    assert stored
+    assert objects(cloud, bucket) == stored
     database = client(cloud, "glue").get_database(Name=outputs["DatabaseName"])
     assert database["Database"]["Name"] == outputs["DatabaseName"]
 
