@@ -1,16 +1,17 @@
-"""Writes the generated tables of `docs/cost.md` with what `ops cost` reckons.
+"""Writes the tables of `docs/cost.md` and `docs/firehose.md` with what `ops cost` reckons.
 
 Between `<!-- generated: NAME -->` and `<!-- end -->` stands what this module says; the rest of the
 page is written by hand. So a figure there is always one that the command gives for the template
 as it is. From a dollar on figures are whole, so that one more alarm does not make the page stale.
 
-    python -m docs.generate_cost           # write the page anew
-    python -m docs.generate_cost --check   # fail if it is not what this would write
+    python -m docs.generate_cost           # write the pages anew
+    python -m docs.generate_cost --check   # fail if they are not what this would write
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -18,12 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from ops.cost.load import Load, Way
+from ops.cost.load import Load, Way, batches_of
 from ops.cost.prices import read_prices
 from ops.cost.reckoning import Bill, Line, bill_of, firehose_bill_of
 from ops.cost.settings import read_settings
 
-PAGE: Final = Path(__file__).resolve().parent / "cost.md"
+FOLDER: Final = Path(__file__).resolve().parent
 BLOCK: Final = re.compile(
     r"(?P<start><!-- generated: (?P<name>[a-z_]+) -->\n).*?(?P<end><!-- end -->\n)", re.DOTALL
 )
@@ -67,7 +68,7 @@ CHOICES: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
 
 
 class PageError(Exception):
-    """The page lacks a block that is generated, or has one that is not."""
+    """A page lacks a block that is generated, or has one that is not."""
 
 
 def bill(load: Load, **parameters: str) -> Bill:
@@ -82,12 +83,12 @@ def usd(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 0.01 else f"{amount:,.3f}" if amount >= 0.0005 else "-"
 
 
-def regenerated(text: str) -> str:
+def regenerated(page: str, text: str) -> str:
     """The page with every generated block as it is to be."""
-    names = [match["name"] for match in BLOCK.finditer(text)]
-    if sorted(names) != sorted(BLOCKS):
-        raise PageError(f"docs/cost.md has the blocks {names}, but {list(BLOCKS)} are generated")
-    return BLOCK.sub(lambda match: match["start"] + BLOCKS[match["name"]]() + match["end"], text)
+    names, blocks = [match["name"] for match in BLOCK.finditer(text)], PAGES[page]
+    if sorted(names) != sorted(blocks):
+        raise PageError(f"docs/{page} has the blocks {names}, but {list(blocks)} are generated")
+    return BLOCK.sub(lambda match: match["start"] + blocks[match["name"]]() + match["end"], text)
 
 
 def _idle() -> str:
@@ -166,12 +167,43 @@ def _prices() -> str:
     )
 
 
-BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
-    "prices": _prices,
-    "idle": _idle,
-    "choices": _choices,
-    "million": _million,
-    "example": _example,
+def _beside_firehose() -> str:
+    rows = []
+    for a_second in (1.0, 10.0, 100.0, 1000.0):
+        for payload in (200, 1024, 4096):
+            load = replace(EXAMPLE, messages_per_second=a_second, payload_bytes=payload, devices=0)
+            cells = [f"{a_second:,.0f}", f"{payload:,}"]
+            for parameters in ({"CrawlRawZone": "false"}, LEAN):
+                # Twice what the load fills; the lean column is reckoned with these.
+                settings = read_settings(parameters)
+                fills = batches_of(load, settings).needed_shards
+                settings = replace(settings, shard_count=max(1, math.ceil(2 * fills)))
+                cells.append(usd(bill_of(load, settings, PRICES).usd))
+            for partitions in (0, 100):
+                settings = read_settings({"CrawlRawZone": "false"})
+                other = firehose_bill_of(load, settings, PRICES, partitions=partitions)
+                cells.append(usd(other.usd))
+            rows.append(tuple(cells))
+    head = (
+        "messages/s",
+        "bytes",
+        "this stack, on demand",
+        "this stack, provisioned",
+        "Firehose",
+        "Firehose, 100 partitions",
+    )
+    return _table(head, rows)
+
+
+PAGES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
+    "cost.md": {
+        "prices": _prices,
+        "idle": _idle,
+        "choices": _choices,
+        "million": _million,
+        "example": _example,
+    },
+    "firehose.md": {"prices": _prices, "beside_firehose": _beside_firehose},
 }
 
 
@@ -188,26 +220,29 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
-def run(arguments: list[str], page: Path = PAGE) -> int:
+def run(arguments: list[str], folder: Path = FOLDER) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m docs.generate_cost",
-        description="Write the generated tables of docs/cost.md.",
+        description="Write the generated tables of docs/cost.md and docs/firehose.md.",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if one is stale")
     check = parser.parse_args(arguments).check
-    text = page.read_text()
-    try:
-        wanted = regenerated(text)
-    except PageError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if check and text != wanted:
-        print("docs/cost.md is stale: run `make docs` and read the difference", file=sys.stderr)
-        return 1
-    if not check:
-        page.write_text(wanted)
-    return 0
+    code = 0
+    for name in PAGES:
+        page = folder / name
+        text = page.read_text()
+        try:
+            wanted = regenerated(name, text)
+        except PageError as error:
+            print(error, file=sys.stderr)
+            return 1
+        if not check:
+            page.write_text(wanted)
+        elif text != wanted:
+            print(f"docs/{name} is stale: run `make docs`, read the difference", file=sys.stderr)
+            code = 1
+    return code
 
 
 if __name__ == "__main__":
