@@ -15,18 +15,28 @@ class CurationError(Exception):
     """The workflow did not end well; the message names what failed and why."""
 
 
-def curate(glue: Any, workflow: str, show: Callable[[str], None] = lambda _: None) -> None:
+def curate(
+    glue: Any,
+    workflow: str,
+    show: Callable[[str], None] = lambda _: None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> None:
     """Run the workflow to its end; CurationError unless everything in it succeeded."""
-    run = run_workflow(glue, workflow, show)
+    run = run_workflow(glue, workflow, show, patience_seconds)
     statistics = run["Statistics"]
     if run["Status"] != "COMPLETED" or statistics["SucceededActions"] != statistics["TotalActions"]:
         raise CurationError(f"the workflow did not succeed: {failures(run)}")
 
 
-def run_workflow(glue: Any, name: str, show: Callable[[str], None]) -> dict[str, Any]:
+def run_workflow(
+    glue: Any,
+    name: str,
+    show: Callable[[str], None],
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> dict[str, Any]:
     """Start a Glue workflow, wait for its end, and give its run with its graph."""
     run_id = glue.start_workflow_run(Name=name)["RunId"]
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while True:
         run: dict[str, Any] = glue.get_workflow_run(Name=name, RunId=run_id, IncludeGraph=True)[
             "Run"
@@ -40,7 +50,7 @@ def run_workflow(glue: Any, name: str, show: Callable[[str], None]) -> dict[str,
         if run["Status"] not in ("RUNNING", "STOPPING"):
             return run
         if time.monotonic() > deadline:
-            raise CurationError(f"the workflow runs longer than {PATIENCE_SECONDS:.0f} s")
+            raise CurationError(f"the workflow runs longer than {patience_seconds:.0f} s")
         time.sleep(POLL_SECONDS)
 
 

@@ -49,6 +49,7 @@ _SILENT_BEFORE: Final = 0.65
 # Nothing new in the stream for so long, and nothing behind: everything is through.
 _QUIET_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 180.0
+_CURATION_SECONDS: Final = 1_800.0
 # What planning takes, a message; the fleet's clock starts after it.
 _PLANNING_SECONDS: Final = 0.0002
 
@@ -295,8 +296,8 @@ def _curate(
         cloud.inject(
             "kill", name="job killed", on="glue:UpdateTable", where='"readings"', process="curate"
         )
-        run_workflow(glue, workflow, stage.show)
-    curate(glue, workflow, stage.show)
+        run_workflow(glue, workflow, stage.show, _CURATION_SECONDS)
+    curate(glue, workflow, stage.show, _CURATION_SECONDS)
 
 
 def _tell_silence(
