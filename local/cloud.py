@@ -43,7 +43,7 @@ from local.faults.faults import Faults
 from local.faults.processes import Processes
 from local.faults.routes import fault_routes
 from local.functions.deployed import DeployedFunctions, describe_from_moto
-from local.functions.resources import FunctionProvider, LayerProvider
+from local.functions.resources import FunctionProvider, LayerProvider, permission_provider
 from local.glue.glue import local_glue
 from local.glue.spark import cache_folder
 from local.intake.broker import BrokerError
@@ -125,6 +125,7 @@ class Cloud:
             self._clients, self.endpoint, folder / "glue", clock.utc_now, processes
         )
         self._rules = RuleEngine(streams, self._clients("s3"), clock.now)
+        self._rules.admit = around(lambda _rule: None, "iot:RunRule", self._faults)
         issuer = CertificateAuthority()
         registry = IotRegistry(issuer, iot_backend())
         self.intake = Intake(
@@ -159,6 +160,7 @@ class Cloud:
             StreamProvider(self.streams),
             FunctionProvider(self._clients("lambda"), functions, self._functions),
             LayerProvider(self._clients("lambda")),
+            permission_provider(self._clients("lambda")),
             EventSourceMappingProvider(self._mappings),
             TopicRuleProvider(self._rules, registry),
             PolicyProvider(iot_backend(), self.intake.reload_access),
@@ -184,6 +186,7 @@ class Cloud:
                 moto_application(),
                 self.intake.reload_access,
                 lambda: self.intake.endpoint,
+                lambda name, enabled: self._rules.enable(name, enabled=enabled),
             ),
         )
         self._faults.actions.update(

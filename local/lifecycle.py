@@ -18,6 +18,7 @@ import tomllib
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -137,8 +138,12 @@ class LocalCloud:
             raise
         os.environ.update(self.variables())
 
-    def deploy(self, show: Callable[[str], None] = lambda _: None) -> dict[str, str]:
-        """`sam deploy` of the built template; the stack's outputs."""
+    def deploy(
+        self,
+        show: Callable[[str], None] = lambda _: None,
+        parameters: Mapping[str, str] = MappingProxyType({}),
+    ) -> dict[str, str]:
+        """`sam deploy` of the built template, with `parameters` of its own; the stack's outputs."""
         if not _BUILT_TEMPLATE.exists():
             raise LifecycleError("the application is not built: make build")
         command = [
@@ -152,6 +157,7 @@ class LocalCloud:
             *_configured_overrides(),
             f"Architecture={host_architecture()}",
             f"EndpointUrl={self.endpoint}",
+            *(f"{name}={value}" for name, value in parameters.items()),
         ]
         log = self.folder / "logs/deploy.log"
         with log.open("wb") as output:

@@ -8,11 +8,9 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 
 import json
 import logging
-import math
-import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -23,15 +21,6 @@ _MAX_VALUES: Final = 100
 _MAX_DIMENSIONS: Final = 30
 # What waits while CloudWatch does not answer; older data is dropped first.
 _MAX_WAITING: Final = 50_000
-
-_STATISTICS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
-    "Sum": math.fsum,
-    "Average": lambda values: math.fsum(values) / len(values),
-    "Maximum": max,
-    "Minimum": min,
-    "SampleCount": len,
-}
-_PERCENTILE: Final = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
 
 _log = logging.getLogger(__name__)
 
@@ -167,18 +156,3 @@ def counts(
         Datum(namespace, name, (value,), at, "Count", dict(dimensions))
         for name, value in values.items()
     ]
-
-
-def is_statistic(name: str) -> bool:
-    """Whether `statistic` knows it."""
-    return name in _STATISTICS or _PERCENTILE.fullmatch(name) is not None
-
-
-def statistic(name: str, values: Sequence[float]) -> float:
-    """A CloudWatch statistic of values; raises ValueError for one that is not known here."""
-    if name in _STATISTICS:
-        return float(_STATISTICS[name](values))
-    if match := _PERCENTILE.fullmatch(name):
-        rank = math.ceil(float(match.group(1)) / 100 * len(values))
-        return sorted(values)[max(rank, 1) - 1]
-    raise ValueError(f"statistic {name} is not known here")

@@ -13,6 +13,7 @@ from ops.command_line import ProgressLine
 from ops.cost.command import add_cost
 from ops.errors import OperationError
 from ops.history.command import add_import
+from ops.pause.command import add_pause
 from ops.redrive.command import add_redrive
 from ops.replay.command import add_replay
 
@@ -27,6 +28,7 @@ def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     add_audit(commands)
     add_replay(commands)
     add_import(commands)
+    add_pause(commands)
     add_cost(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace, ProgressLine], int] = options.command

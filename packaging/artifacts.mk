@@ -30,7 +30,7 @@ finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 AUDIT := __init__.py errors.py failed_zone.py \
 	audit/__init__.py audit/audit.py audit/catalogue.py audit/checks.py audit/evidence.py audit/findings.py
 
-.PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-ContractLayer build-ColumnarLayer
+.PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-PauseIngestionFunction build-ContractLayer build-ColumnarLayer
 
 build-IngestTelemetryFunction:
 	@$(INSTALL) "$(ARTIFACTS_DIR)"
@@ -44,6 +44,12 @@ build-AuditLakeFunction:
 	@rm "$(ARTIFACTS_DIR)/audit_lake/requirements.txt"
 	@mkdir -p "$(ARTIFACTS_DIR)/ops/audit"
 	@for module in $(AUDIT); do cp "$(HERE)../ops/$$module" "$(ARTIFACTS_DIR)/ops/$$module" || exit 1; done
+	@$(call finish,$(ARTIFACTS_DIR),/var/task)
+
+build-PauseIngestionFunction:
+	@$(INSTALL) "$(ARTIFACTS_DIR)"
+	@cp -R . "$(ARTIFACTS_DIR)/pause_ingestion"
+	@rm "$(ARTIFACTS_DIR)/pause_ingestion/requirements.txt"
 	@$(call finish,$(ARTIFACTS_DIR),/var/task)
 
 build-ContractLayer:

@@ -64,6 +64,7 @@ UNNEEDED_BESIDE_PYICEBERG = (
 # botocore's models of all of AWS's services are 28 MB, and it looks through their folders at start.
 SERVICES_OF_THE_CONSUMER = ("s3",)
 SERVICES_OF_THE_AUDIT = ("glue", "kinesis", "s3")
+SERVICES_OF_THE_PAUSE = ("lambda", "sns")
 
 
 def trim(folder: Path) -> None:
@@ -81,7 +82,9 @@ def trim(folder: Path) -> None:
             folder / "pyarrow", [each for each in UNNEEDED_OF_PYARROW if each not in kept]
         )
     if (folder / "botocore").exists():
-        services = SERVICES_OF_THE_AUDIT if is_audit else SERVICES_OF_THE_CONSUMER
+        services: Sequence[str] = SERVICES_OF_THE_AUDIT if is_audit else SERVICES_OF_THE_CONSUMER
+        if (folder / "pause_ingestion").exists():
+            services = SERVICES_OF_THE_PAUSE
         _trim_botocore(folder / "botocore", services)
 
 

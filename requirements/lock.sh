@@ -25,6 +25,7 @@ environment local
 environment dev
 environment sam
 shipped functions/ingest_telemetry/requirements.txt botocore aws-lambda-powertools
+shipped functions/pause_ingestion/requirements.txt botocore aws-lambda-powertools
 shipped layers/contract/requirements.txt msgspec pybase64
 shipped layers/columnar/requirements.txt pyarrow
 # What PyIceberg needs for its command line and for other catalogues and file systems than ours.

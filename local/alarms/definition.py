@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from local.alarms.expression import Expression, ExpressionError
 from local.api import ACCOUNT_ID, REGION
 from local.deployment.provider import DeploymentError
-from local.metrics import is_statistic
+from local.metric_math import Expression, MetricMathError, is_statistic, parse
 
 COMPARISONS: Final[Mapping[str, tuple[Callable[[float, float], bool], str]]] = {
     "GreaterThanThreshold": (operator.gt, "greater than"),
@@ -98,7 +97,7 @@ def alarm_of(request: Mapping[str, Any]) -> Alarm:
     name = str(request["AlarmName"])
     try:
         return _parsed(name, request)
-    except ExpressionError as error:
+    except MetricMathError as error:
         raise AlarmNotSupportedError(f"alarm {name}: {error}") from None
 
 
@@ -170,7 +169,7 @@ def _from_metrics(
             queries[id_] = _insights(alarm, metric["Expression"])
             periods.add(int(metric.get("Period") or 0))
         else:
-            expressions[id_] = Expression(metric["Expression"])
+            expressions[id_] = parse(metric["Expression"])
     returned = [str(metric["Id"]) for metric in metrics if metric.get("ReturnData", True)]
     _check(len(returned) == 1, alarm, f"{len(returned)} of its Metrics return data, not one")
     _check(len(periods) == 1, alarm, f"its Metrics have the periods {sorted(periods)}, not one")
@@ -180,7 +179,7 @@ def _from_metrics(
     expression = expressions.get(returned[0])
     if expression is None:
         return {returned[0]: queries[returned[0]]}, None, periods.pop()
-    unknown = sorted(expression.names - queries.keys())
+    unknown = sorted(set(expression.ids) - queries.keys())
     _check(not unknown, alarm, f"{expression.text!r} names {', '.join(unknown)}, which is no Id")
     return queries, expression, periods.pop()
 

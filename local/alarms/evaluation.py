@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from local.alarms.definition import COMPARISONS, Alarm, MetricQuery
-from local.metrics import Datum, statistic
+from local.metric_math import statistic
+from local.metrics import Datum
 
 OK: Final = "OK"
 ALARM: Final = "ALARM"
@@ -52,15 +53,18 @@ def datapoints(alarm: Alarm, data: Iterable[Datum], end: int) -> list[float | No
         for id_, query in alarm.queries.items():
             if _is_of(query, datum):
                 values[id_][int(datum.at - start) // alarm.period].extend(datum.values)
-    found = []
-    for at in range(count):
-        of_period = {
-            id_: statistic(query.statistic, values[id_][at]) if values[id_][at] else None
-            for id_, query in alarm.queries.items()
+    starts: list[float] = [start + at * alarm.period for at in range(count)]
+    series = {
+        id_: {
+            begins: statistic(query.statistic, of_period)
+            for begins, of_period in zip(starts, values[id_], strict=True)
+            if of_period
         }
-        (only, *_) = of_period.values()
-        found.append(only if alarm.expression is None else alarm.expression.value(of_period))
-    return found
+        for id_, query in alarm.queries.items()
+    }
+    (only, *_) = series.values()
+    found = only if alarm.expression is None else alarm.expression.over(series, starts)
+    return [found.get(begins) for begins in starts]
 
 
 def _is_of(query: MetricQuery, datum: Datum) -> bool:

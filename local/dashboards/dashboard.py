@@ -151,7 +151,8 @@ def stored_data(backend: Any) -> Callable[[], Iterable[Datum]]:
                     namespace=one.namespace,
                     name=one.name,
                     dimensions={dimension.name: dimension.value for dimension in one.dimensions},
-                    at=one.timestamp.timestamp(),
+                    # moto's times are UTC and do not say so.
+                    at=one.timestamp.replace(tzinfo=UTC).timestamp(),
                     value=float(value),
                 )
 

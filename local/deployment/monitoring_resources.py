@@ -11,6 +11,7 @@ from local.deployment.provider import (
     ApiResource,
     Clients,
     Created,
+    DeploymentError,
     Properties,
     ResourceProvider,
     shaped,
@@ -18,9 +19,12 @@ from local.deployment.provider import (
     without,
 )
 
+# https://docs.aws.amazon.com/general/latest/gr/aws-cost-management.html
+_MAX_NOTIFICATIONS = 10
+
 
 def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
-    """Log groups, metric filters, topics, rules for events and schedules."""
+    """Log groups, metric filters, topics, rules for events, schedules and budgets."""
     return [
         _log_group(clients("logs")),
         _metric_filter(clients("logs")),
@@ -29,6 +33,7 @@ def monitoring_providers(clients: Clients) -> list[ResourceProvider]:
         _topic_policy(clients("sns")),
         _events_rule(clients("events")),
         _schedule(clients("scheduler")),
+        _budget(clients("budgets")),
     ]
 
 
@@ -194,3 +199,44 @@ def _schedule(scheduler: Any) -> ApiResource:
         frozenset({"Name", "GroupName"}),
         change=change,
     )
+
+
+def _budget(budgets: Any) -> ApiResource:
+    def create(name: str, properties: Properties) -> Created:
+        budget = {"BudgetName": name, **properties["Budget"]}
+        request = {"AccountId": ACCOUNT_ID, **properties, "Budget": budget}
+        arguments = shaped(budgets, "CreateBudget", request)
+        _check_subscribers(arguments.get("NotificationsWithSubscribers", []))
+        budgets.create_budget(**arguments)
+        return Created(budget["BudgetName"])
+
+    def remove(name: str, _: Properties) -> None:
+        budgets.delete_budget(AccountId=ACCOUNT_ID, BudgetName=name)
+
+    def change(name: str, properties: Properties) -> Created:
+        # moto has no UpdateBudget.
+        remove(name, properties)
+        return create(name, properties)
+
+    # Kept and told, and never exceeded: nothing costs anything here.
+    return ApiResource(
+        "AWS::Budgets::Budget",
+        frozenset({"Budget", "NotificationsWithSubscribers"}),
+        create,
+        remove,
+        frozenset({"NotificationsWithSubscribers"}),
+        change=change,
+    )
+
+
+def _check_subscribers(notifications: list[Properties]) -> None:
+    """https://docs.aws.amazon.com/aws-cost-management/latest/APIReference/API_budgets_CreateBudget.html"""
+    if len(notifications) > _MAX_NOTIFICATIONS:
+        raise DeploymentError(f"a budget has up to {_MAX_NOTIFICATIONS} notifications")
+    for notification in notifications:
+        kinds = [one["SubscriptionType"] for one in notification["Subscribers"]]
+        if kinds.count("SNS") > 1 or kinds.count("EMAIL") > 10 or not kinds:
+            raise DeploymentError("a notification has up to one SNS subscriber and 10 addresses")
+        told = notification["Notification"]
+        if told.get("ThresholdType", "PERCENTAGE") not in ("PERCENTAGE", "ABSOLUTE_VALUE"):
+            raise DeploymentError(f"ThresholdType {told['ThresholdType']!r}")

@@ -20,6 +20,8 @@ from local.faults.processes import OwnProcess
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+# What no API has and still can be struck: IoT running a rule on a message.
+_OF_OUR_OWN: Final = {"iot": ["RunRule"]}
 _SIGNED_AS: Final = {"monitoring": "cloudwatch"}
 _PLACEHOLDER: Final = re.compile(r"{\w+(\+?)}")
 
@@ -77,7 +79,7 @@ def _rest_operation(service: str, method: str, path: str, query: str, given: set
 def _rest_operations(service: str) -> list[tuple[str, str, re.Pattern[str], frozenset[str]]]:
     """Name, method, path and the query's and headers' members without which it is another one."""
     operations = []
-    for name in _operations(service):
+    for name in _session().get_service_model(service).operation_names:
         model = _session().get_service_model(service).operation_model(name)
         path, _, query = model.http["requestUri"].partition("?")
         pattern = _PLACEHOLDER.sub(lambda found: ".+" if found[1] else "[^/]+", path)
@@ -118,4 +120,5 @@ def _session() -> Session:
 
 @cache
 def _operations(service: str) -> list[str]:
-    return list(_session().get_service_model(service).operation_names)
+    api = _session().get_service_model(service).operation_names
+    return [*api, *_OF_OUR_OWN.get(service, [])]

@@ -13,7 +13,14 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from local.api import ACCOUNT_ID, REGION
-from local.deployment.provider import Created, DeploymentError, ReplacementNeeded, shaped
+from local.deployment.provider import (
+    ApiResource,
+    Created,
+    DeploymentError,
+    Properties,
+    ReplacementNeeded,
+    shaped,
+)
 from local.functions.artifact import UnsupportedFunctionError, host_architecture
 from local.functions.deployed import DeployedFunctions
 
@@ -147,6 +154,26 @@ def _refuse_unsupported(where: str, properties: Mapping[str, Any]) -> None:
             f"{where}: built for {', '.join(architectures)}, and this machine is {host}:"
             f" build and deploy with Architecture={host}"
         )
+
+
+def permission_provider(client: Any) -> ApiResource:
+    """AWS::Lambda::Permission: a statement of the function's policy, which alarms ask for."""
+    known = frozenset({"Action", "FunctionName", "Principal", "SourceAccount", "SourceArn"})
+
+    def put(name: str, properties: Properties) -> Created:
+        request = {"StatementId": name, **properties}
+        client.add_permission(**shaped(client, "AddPermission", request))
+        return Created(name, {"Id": name})
+
+    def remove(name: str, properties: Properties) -> None:
+        try:
+            client.remove_permission(FunctionName=properties["FunctionName"], StatementId=name)
+        except ClientError as error:
+            # Gone with its function.
+            if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                raise
+
+    return ApiResource("AWS::Lambda::Permission", known, put, remove, replaced=True)
 
 
 class LayerProvider:

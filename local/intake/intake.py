@@ -194,7 +194,7 @@ class Intake:
         """Counts of messages and the state of the parts, for `/_local/status`."""
         counts = self._engine.counts()
         names = ("received", "matched", "put", "failed_over", "lost", "dropped_too_large")
-        more = ("parse_errors", "filtered", "unmatched", "rule_not_found")
+        more = ("parse_errors", "filtered", "unmatched", "rule_not_found", "throttled")
         broker = self._broker
         return {name: counts.get(name, 0) for name in (*names, *more)} | {
             "errors": self._errors,

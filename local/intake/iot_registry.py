@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 # What a request is for is in its signature: `Credential=<key>/<day>/<region>/iot/aws4_request`.
 _SIGNED_FOR_IOT: Final = re.compile(r"Credential=[^/]+/\d+/[^/]+/iot/")
 _THING: Final = re.compile(r"/things/([^/]+)")
-_RULE_CHANGE: Final = re.compile(r"/rules/[^/]+(/enable|/disable)?")
+_RULE_CHANGE: Final = re.compile(r"/rules/[^/]+")
+_RULE_SWITCH: Final = re.compile(r"/rules/([^/]+)/(enable|disable)")
 
 _log = logging.getLogger(__name__)
 
@@ -139,8 +140,8 @@ class IotRegistry:
 class IotApi:
     """Stands before moto in the path of requests: ours are answered here, the rest passed on.
 
-    `access_changed` puts the registry's state into effect on the broker, and `device_endpoint` is
-    the broker's host:port.
+    `access_changed` puts the registry's state into effect on the broker, `device_endpoint` is the
+    broker's host:port, and `enable_rule` lets a rule run, or leaves it out.
     """
 
     def __init__(
@@ -149,11 +150,13 @@ class IotApi:
         moto: "WSGIApplication",
         access_changed: Callable[[], None],
         device_endpoint: Callable[[], str],
+        enable_rule: Callable[[str, bool], None] = lambda _name, _enabled: None,
     ) -> None:
         self._registry = registry
         self._moto = moto
         self._access_changed = access_changed
         self._device_endpoint = device_endpoint
+        self._enable_rule = enable_rule
 
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
@@ -195,6 +198,9 @@ class IotApi:
                 return json_response({"endpointAddress": self._device_endpoint()})
         if method == "POST" and (thing := _THING.fullmatch(path)):
             self._registry.refuse_other_thing(thing[1], json.loads(_body(environ) or b"{}"))
+        if switch := _RULE_SWITCH.fullmatch(path):
+            self._enable_rule(switch[1], switch[2] == "enable")
+            return None
         if method != "GET" and _RULE_CHANGE.fullmatch(path):
             raise ApiError(
                 "InvalidRequestException", "deploy rules with the template: it is what runs"

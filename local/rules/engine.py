@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
 
+from local.api import ApiError
 from local.metrics import Datum
 from local.rules.sql import Evaluation, PayloadError, Statement, Template, topic_matches
 
@@ -114,10 +115,19 @@ class RuleEngine:
         self._now = now
         self._sleep = sleep
         self._retry = retry
+        # Asked before a rule runs; ApiError: the account may not run more (a fault's way in).
+        self.admit: Callable[[str], object] = lambda _rule: None
         self._rules: dict[str, Rule] = {}
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._metrics: Counter[tuple[str, str, str]] = Counter()
+
+    def enable(self, name: str, *, enabled: bool) -> None:
+        """Let a deployed rule run, or leave it out; one that isn't there is no error."""
+        with self._lock:
+            if name in self._rules:
+                changed = replace(self._rules[name], disabled=not enabled)
+                self._rules = {**self._rules, name: changed}
 
     def put(self, rule: Rule) -> None:
         """Deploy `rule`, in the place of one of its name."""
@@ -136,7 +146,7 @@ class RuleEngine:
 
     def counts(self) -> dict[str, int]:
         """Messages so far: received, matched, put, failed_over, lost, parse_errors,
-        dropped_too_large, rule_not_found, unmatched, filtered (WHERE was not true)."""
+        dropped_too_large, rule_not_found, unmatched, filtered (WHERE was not true), throttled."""
         with self._lock:
             return dict(self._counts)
 
@@ -175,6 +185,14 @@ class RuleEngine:
             principal=message.principal,
         )
         for rule in rules:
+            try:
+                self.admit(rule.name)
+            except ApiError as error:
+                # https://docs.aws.amazon.com/iot/latest/developerguide/metrics_dimensions.html
+                _log.warning("rule %s is throttled, a message is lost: %s", rule.name, error)
+                self._count("throttled")
+                self._measure("RuleExecutionThrottled", rule.name)
+                continue
             self._run(rule, evaluation)
 
     def _rules_for(self, topic: str) -> tuple[str, list[Rule]]:

@@ -229,10 +229,10 @@ def test_setting_that_is_not_evaluated_here_is_refused(settings: dict[str, Any],
     ("expression", "told"),
     [
         ("RATE(a)", "RATE"),
-        ("FILL(a, REPEAT)", "FILL"),
+        ("FILL(a, LINEAR)", "FILL"),
         ("a + c", "c, which is no Id"),
         ("SELECT MAX(Errors) FROM Bench", "is not emulated"),
-        ("a +", "no expression"),
+        ("a +", "can.t be read"),
         ("ANOMALY_DETECTION_BAND(a, 2)", "ANOMALY_DETECTION_BAND"),
     ],
 )

@@ -17,13 +17,15 @@ from tests.loopback import client_of
 
 
 @contextmanager
-def deployed_cloud(folder: Path) -> Iterator[LocalCloud]:
+def deployed_cloud(
+    folder: Path, *, throttling: bool = False, **parameters: str
+) -> Iterator[LocalCloud]:
     """A local cloud of its own with the stack deployed; the environment is left as it was."""
     environment = dict(os.environ)
-    cloud = LocalCloud(folder)
+    cloud = LocalCloud(folder, throttling=throttling)
     try:
         cloud.start()
-        cloud.deploy()
+        cloud.deploy(parameters=parameters)
         yield cloud
     finally:
         cloud.stop()

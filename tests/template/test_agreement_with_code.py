@@ -14,6 +14,8 @@ from audit_lake.metrics import Metric as AuditMetric
 from audit_lake.settings import Settings as AuditSettings
 from ingest_telemetry.metrics import REASON_DIMENSION, Metric
 from ingest_telemetry.settings import Settings
+from pause_ingestion.pausing import GIVEN_UP_AFTER
+from pause_ingestion.settings import Settings as PauseSettings
 from telemetry_contract import decoding
 from telemetry_contract.limit_variables import LIMIT_VARIABLES
 from telemetry_contract.limits import Limits
@@ -91,6 +93,20 @@ def test_variables_of_the_audit_are_the_fields_of_its_settings(stack: dict[str, 
     assert settings.look_back_minutes == int(job_arguments(stack)["--look_back_minutes"])
     namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
     assert settings.powertools_metrics_namespace == namespace
+
+
+def test_variables_of_the_pause_are_the_fields_of_its_settings(make_stack: MakeStack) -> None:
+    stack = make_stack(DisableMappingOnRejectedShare="true")
+    variables = environment(stack, "PauseIngestionFunction")
+    assert set(variables) == {field.name.upper() for field in dataclasses.fields(PauseSettings)}
+    settings = PauseSettings.from_environment(variables)
+    mapping = stack[settings.mapping_uuid]["Properties"]
+    assert mapping["MaximumRecordAgeInSeconds"] == GIVEN_UP_AFTER.total_seconds()
+
+
+def test_schedule_has_the_name_that_pausing_looks_for(stack: dict[str, Any]) -> None:
+    # `ops.pause.parts`, and docs/operations.md.
+    assert stack["CurationScheduleTrigger"]["Properties"]["Name"] == "lake-curation-schedule"
 
 
 def test_defaults_of_the_template_are_those_of_the_contract(stack: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from audit_lake.metrics import Metric as AuditMetric
 from ingest_telemetry.metrics import Metric
 from local.dashboards.body import widgets as parsed_widgets
 from tests.template.conftest import MakeStack
-from tests.template.expand import ROOT
+from tests.template.expand import ROOT, TEMPLATE
 
 RUNBOOK = ROOT / "docs" / "operations.md"
 DASHBOARDS = ("PipelineDashboard", "OperationsDashboard")
@@ -35,6 +35,20 @@ def event_rules(stack: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def budgets(stack: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: each["Properties"]
+        for name, each in stack.items()
+        if each["Type"] == "AWS::Budgets::Budget"
+    }
+
+
+@pytest.fixture(scope="module")
+def watched_stack(make_stack: MakeStack) -> dict[str, Any]:
+    """With everything that a parameter adds to what watches."""
+    return make_stack(DisableMappingOnRejectedShare="true", MonthlyBudgetUsd="100")
+
+
 def body(stack: dict[str, Any], dashboard: str) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(stack[dashboard]["Properties"]["DashboardBody"])
     return parsed
@@ -56,6 +70,55 @@ def test_every_alarm_tells_the_topic_when_it_goes_off_and_when_it_ends(
         assert alarm["TreatMissingData"] in ("notBreaching", "breaching"), name
 
 
+def test_beside_each_alarm_is_said_what_missing_data_means_and_why(stack: dict[str, Any]) -> None:
+    text = TEMPLATE.read_text()
+    for name, alarm in alarms(stack).items():
+        (comments,) = re.findall(rf"((?:^  #[^\n]*\n)+)^  {name}:$", text, re.MULTILINE) or [""]
+        (said,) = re.findall(r"^  # Missing is (good|bad)\b", comments, re.MULTILINE) or [""]
+        meant = {"notBreaching": "good", "breaching": "bad"}[alarm["TreatMissingData"]]
+        assert said == meant, f"{name}: # Missing is {meant}: <why>"
+
+
+def test_alarm_on_rejects_disables_the_mapping_only_where_a_parameter_says_so(
+    stack: dict[str, Any], watched_stack: dict[str, Any]
+) -> None:
+    assert "PauseIngestionFunction" not in stack
+    acting = {
+        name: alarm["AlarmActions"][1:]
+        for name, alarm in alarms(watched_stack).items()
+        if alarm["AlarmActions"] != ["AlarmTopic"]
+    }
+    assert acting == {"RejectedShareAlarm": ["PauseIngestionFunction.Arn"]}
+    permission = watched_stack["PauseIngestionPermission"]["Properties"]
+    assert permission == {
+        "Action": "lambda:InvokeFunction",
+        "FunctionName": "PauseIngestionFunction.Arn",
+        "Principal": "lambda.alarms.cloudwatch.amazonaws.com",
+        "SourceAccount": "THE-ACCOUNT",
+        "SourceArn": "RejectedShareAlarm.Arn",
+    }
+
+
+def test_budget_tells_the_topic_and_is_there_only_where_a_parameter_says_so(
+    stack: dict[str, Any], watched_stack: dict[str, Any]
+) -> None:
+    assert budgets(stack) == {}
+    (budget,) = budgets(watched_stack).values()
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": "100", "Unit": "USD"}
+    told = [each["Subscribers"] for each in budget["NotificationsWithSubscribers"]]
+    assert told == [[{"SubscriptionType": "SNS", "Address": "AlarmTopic"}]] * 3
+
+
+def test_parameters_stop_consumption_and_curation(
+    stack: dict[str, Any], make_stack: MakeStack
+) -> None:
+    stopped = make_stack(ConsumerEnabled="false", CurationEnabled="false")
+    mapping = "IngestTelemetryFunctionTelemetry"
+    assert stack[mapping]["Properties"]["Enabled"] == "true"
+    assert stopped[mapping]["Properties"]["Enabled"] == "false"
+    assert set(stack) - set(stopped) == {"CurationScheduleTrigger"}
+
+
 def test_failed_runs_tell_the_topic(stack: dict[str, Any]) -> None:
     rules = event_rules(stack)
     watched = {
@@ -74,9 +137,10 @@ def test_failed_runs_tell_the_topic(stack: dict[str, Any]) -> None:
         assert [target["Arn"] for target in rule["Targets"]] == ["AlarmTopic"]
 
 
-def test_runbook_has_one_entry_per_alarm(stack: dict[str, Any]) -> None:
+def test_runbook_has_one_entry_per_alarm(watched_stack: dict[str, Any]) -> None:
     headings = re.findall(r"^### `(\w+)`$", RUNBOOK.read_text(), re.MULTILINE)
-    assert sorted(headings) == sorted([*alarms(stack), *event_rules(stack)])
+    watching = [*alarms(watched_stack), *event_rules(watched_stack), *budgets(watched_stack)]
+    assert sorted(headings) == sorted(watching)
 
 
 def test_every_output_is_named_for_operators(template: dict[str, Any]) -> None:
@@ -84,10 +148,11 @@ def test_every_output_is_named_for_operators(template: dict[str, Any]) -> None:
     assert not [name for name in template["Outputs"] if name not in text]
 
 
-def test_runbook_entries_say_what_it_means_what_to_look_at_and_what_to_do() -> None:
-    for entry in re.split(r"^### ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]:
-        for part in ("**Means**", "**Look**", "**Do**"):
-            assert part in entry, entry.splitlines()[0]
+def test_runbook_entries_say_what_it_means_where_to_look_what_to_do_and_how_it_ends() -> None:
+    alarms_section = RUNBOOK.read_text().partition("\n## Alarms\n")[2].partition("\n## ")[0]
+    for entry in re.split(r"^### ", alarms_section, flags=re.MULTILINE)[1:]:
+        parts = re.findall(r"^\*\*(Means|Look|Do|Ends)\*\* \S", entry, re.MULTILINE)
+        assert parts == ["Means", "Look", "Do", "Ends"], entry.splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ PARTS = {
     "ContractLayer/python": "/opt/python",
     "ColumnarLayer/python": "/opt/python",
     "AuditLakeFunction": "/var/task",
+    "PauseIngestionFunction": "/var/task",
 }
 # What Lambda loads together.
 CONSUMER = ("IngestTelemetryFunction", "ContractLayer/python", "ColumnarLayer/python")
@@ -156,6 +157,7 @@ def test_pyarrow_is_trimmed(artifact: Artifact) -> None:
     [
         ("IngestTelemetryFunction", ["functions/ingest_telemetry"]),
         ("AuditLakeFunction", ["functions/audit_lake", "ops/audit/catalogue.py"]),
+        ("PauseIngestionFunction", ["functions/pause_ingestion"]),
     ],
 )
 def test_botocore_knows_the_services_that_a_function_calls(
@@ -175,6 +177,7 @@ def test_botocore_knows_the_services_that_a_function_calls(
             "ContractLayer/python/telemetry_contract",
         ),
         ("functions/audit_lake", "AuditLakeFunction/audit_lake"),
+        ("functions/pause_ingestion", "PauseIngestionFunction/pause_ingestion"),
     ],
 )
 def test_artifact_is_built_from_this_source(artifact: Artifact, source: str, built: str) -> None:
@@ -218,6 +221,7 @@ def test_tracebacks_name_files_as_lambda_has_them(artifact: Artifact, part: str)
     [
         "functions/ingest_telemetry/requirements.txt",
         "functions/audit_lake/requirements.txt",
+        "functions/pause_ingestion/requirements.txt",
         "layers/contract/requirements.txt",
         "layers/columnar/requirements.txt",
     ],

@@ -21,6 +21,7 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 CODE = {
     "IngestTelemetryRole": [ROOT / "functions" / "ingest_telemetry"],
     "CurateTelemetryRole": [ROOT / "glue"],
+    "PauseIngestionRole": [ROOT / "functions" / "pause_ingestion"],
     "AuditLakeRole": [
         ROOT / "functions" / "audit_lake",
         ROOT / "ops" / "failed_zone.py",
@@ -42,6 +43,9 @@ ACTION_OF_OPERATION = {
     ("kinesis", "get_shard_iterator"): "kinesis:GetShardIterator",
     ("kinesis", "list_shards"): "kinesis:ListShards",
     ("events", "put_events"): "events:PutEvents",
+    ("lambda", "get_event_source_mapping"): "lambda:GetEventSourceMapping",
+    ("lambda", "update_event_source_mapping"): "lambda:UpdateEventSourceMapping",
+    ("sns", "publish"): "sns:Publish",
 }
 
 # What a role allows although no code of ours calls it, and who does.
@@ -143,6 +147,14 @@ BESIDES = {
         "xray:PutTraceSegments": "active tracing",
         "xray:PutTelemetryRecords": "active tracing",
     },
+    "PauseIngestionRole": {
+        "kms:Decrypt": "telling the topic",
+        "kms:GenerateDataKey": "telling the topic",
+        "logs:CreateLogStream": "Lambda",
+        "logs:PutLogEvents": "Lambda",
+        "xray:PutTraceSegments": "active tracing",
+        "xray:PutTelemetryRecords": "active tracing",
+    },
     "AuditScheduleRole": {"lambda:InvokeFunction": "EventBridge Scheduler"},
 }
 
@@ -152,6 +164,8 @@ EVERY_RESOURCE = {
     ("IngestTelemetryRole", "xray:PutTelemetryRecords"),
     ("AuditLakeRole", "xray:PutTraceSegments"),
     ("AuditLakeRole", "xray:PutTelemetryRecords"),
+    ("PauseIngestionRole", "xray:PutTraceSegments"),
+    ("PauseIngestionRole", "xray:PutTelemetryRecords"),
     ("CurateTelemetryRole", "cloudwatch:PutMetricData"),
     ("SummariseDevicesRole", "cloudwatch:PutMetricData"),
     ("MaintainTablesRole", "cloudwatch:PutMetricData"),
@@ -159,8 +173,14 @@ EVERY_RESOURCE = {
 
 
 @pytest.fixture(scope="module")
+def stack(make_stack: MakeStack) -> dict[str, Any]:
+    """With the role that a parameter adds."""
+    return make_stack(DisableMappingOnRejectedShare="true")
+
+
+@pytest.fixture(scope="module")
 def encrypted_stack(make_stack: MakeStack) -> dict[str, Any]:
-    return make_stack(KmsKeyArn=KEY_ARN)
+    return make_stack(DisableMappingOnRejectedShare="true", KmsKeyArn=KEY_ARN)
 
 
 def roles(stack: dict[str, Any]) -> set[str]:
@@ -307,6 +327,7 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
         "SummariseDevicesRole": ("glue.amazonaws.com", None),
         "MaintainTablesRole": ("glue.amazonaws.com", None),
         "AuditLakeRole": ("lambda.amazonaws.com", None),
+        "PauseIngestionRole": ("lambda.amazonaws.com", None),
         "AuditScheduleRole": (
             "scheduler.amazonaws.com",
             {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}},
@@ -315,19 +336,19 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
 
 
 NEEDS_OF_THE_KEY = {
-    "s3:PutObject": "kms:GenerateDataKey",
-    "kinesis:PutRecord": "kms:GenerateDataKey",
-    "s3:GetObject": "kms:Decrypt",
-    "kinesis:GetRecords": "kms:Decrypt",
+    "s3:PutObject": {"kms:GenerateDataKey"},
+    "kinesis:PutRecord": {"kms:GenerateDataKey"},
+    "s3:GetObject": {"kms:Decrypt"},
+    "kinesis:GetRecords": {"kms:Decrypt"},
+    # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    "sns:Publish": {"kms:GenerateDataKey", "kms:Decrypt"},
 }
 
 
 def test_roles_that_touch_encrypted_data_may_use_the_key(encrypted_stack: dict[str, Any]) -> None:
     granted = list(permissions(encrypted_stack))
     needed = {
-        (each.role, NEEDS_OF_THE_KEY[each.action])
-        for each in granted
-        if each.action in NEEDS_OF_THE_KEY
+        (each.role, need) for each in granted for need in NEEDS_OF_THE_KEY.get(each.action, ())
     }
     given = {(each.role, each.action) for each in granted if each.resource == KEY_ARN}
     assert given == needed
@@ -390,6 +411,29 @@ def test_alarms_and_events_may_publish_to_the_topic(stack: dict[str, Any]) -> No
         assert statement["Resource"] == "AlarmTopic"
 
 
+def test_pause_changes_one_mapping_and_nothing_else(stack: dict[str, Any]) -> None:
+    allowed = {
+        (each.action, each.resource)
+        for each in permissions(stack)
+        if each.role == "PauseIngestionRole" and not each.action.startswith(("logs:", "xray:"))
+    }
+    mapping = (
+        "arn:aws:lambda:THE-REGION:THE-ACCOUNT:event-source-mapping:"
+        "IngestTelemetryFunctionTelemetry"
+    )
+    assert allowed == {
+        ("lambda:GetEventSourceMapping", mapping),
+        ("lambda:UpdateEventSourceMapping", mapping),
+        ("sns:Publish", "AlarmTopic"),
+    }
+
+
+def test_budget_may_publish_from_this_account_where_there_is_one(make_stack: MakeStack) -> None:
+    statement = publishers(make_stack(MonthlyBudgetUsd="100"))["budgets.amazonaws.com"]
+    assert (statement["Action"], statement["Resource"]) == ("sns:Publish", "AlarmTopic")
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}}
+
+
 def test_alarms_publish_from_this_account_only(stack: dict[str, Any]) -> None:
     assert "aws:SourceAccount" in str(publishers(stack)["cloudwatch.amazonaws.com"]["Condition"])
 
@@ -417,6 +461,7 @@ def test_documented_key_policy_lets_alarms_events_and_query_results_in() -> None
     assert found == {
         "cloudwatch.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey"},
         "events.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey"},
+        "budgets.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey"},
         "encryption.athena.amazonaws.com": {
             "kms:Decrypt",
             "kms:GenerateDataKey",
@@ -429,7 +474,11 @@ def test_no_condition_keeps_events_from_the_key() -> None:
     conditional = {
         service for service, each in key_policy_of_the_docs().items() if "Condition" in each
     }
-    assert conditional == {"cloudwatch.amazonaws.com", "encryption.athena.amazonaws.com"}
+    assert conditional == {
+        "budgets.amazonaws.com",
+        "cloudwatch.amazonaws.com",
+        "encryption.athena.amazonaws.com",
+    }
 
 
 def test_buckets_refuse_plain_http_and_the_public(stack: dict[str, Any]) -> None:

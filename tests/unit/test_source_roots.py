@@ -7,7 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = {
-    *("ingest_telemetry", "audit_lake", "telemetry_contract", "local", "devices", "ops"),
+    *(
+        "ingest_telemetry",
+        "audit_lake",
+        "pause_ingestion",
+        "telemetry_contract",
+        "local",
+        "devices",
+        "ops",
+    ),
     *("benchmarks", "tests"),
 }
 

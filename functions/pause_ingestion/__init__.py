@@ -1,0 +1,1 @@
+"""Disables the stream's mapping, once, when too many readings are rejected."""

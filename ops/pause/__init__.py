@@ -1,0 +1,1 @@
+"""Stopping parts of a stack without loss, and going on: `ops pause`, `ops resume`."""
