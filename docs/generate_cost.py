@@ -161,9 +161,11 @@ def _example() -> str:
 
 
 def _prices() -> str:
+    doubtful = sorted(price.unit for price in PRICES.prices.values() if not price.verified)
+    told = f" Not verified against AWS's page: {'; '.join(doubtful)}." if doubtful else ""
     return (
         f"List prices of {PRICES.region} in USD, {PRICES.as_of}, without free tiers; other Regions "
-        "differ.\n"
+        f"differ.{told}\n"
     )
 
 

@@ -86,3 +86,18 @@ def test_messy_history_imported_twice_is_curated_once_and_its_rejects_have_reaso
     assert "timestamp_missing" in waiting
     # Other tests leave findings of their own; of what was imported there is none.
     assert "history-" not in ops(demo, "audit", "--json", codes=(0, 1))
+
+
+def test_cost_reads_the_deployed_stacks_parameters_and_readers_have_their_policy(
+    demo: Demonstration,
+) -> None:
+    load = ("--messages-per-second", "10", "--payload-bytes", "200", "--json")
+    told = json.loads(ops(demo, "cost", *load))
+    deployed = demo.lake.client("cloudformation").describe_stacks(StackName=demo.cloud.stack)
+    [stack] = deployed["Stacks"]
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+    assert told["settings"]["window_seconds"] == int(parameters["MaxBatchingWindowSeconds"])
+    assert told["settings"]["architecture"] == parameters["Architecture"]
+
+    policy = demo.lake.client("iam").get_policy(PolicyArn=demo.outputs["ReaderPolicyArn"])
+    assert policy["Policy"]["DefaultVersionId"] == "v1"

@@ -232,6 +232,8 @@ def test_every_price_has_its_page_and_is_asked_for() -> None:
 
 def test_the_table_says_of_each_price_whether_it_could_be_verified() -> None:
     text = PRICES.read_text()
+    assert not TABLE["kinesis_on_demand_retention"].verified
+    assert TABLE["iot_message"].verified
     assert text.count('checked = "verified"') + text.count('checked = "unverified"') == len(
         TABLE.prices
     )
@@ -324,6 +326,8 @@ def test_prints_each_service_both_totals_and_the_advice(
     assert "us-east-1" in out
     assert "October 2026" in out
     assert "CrawlRawZone: 243 crawls a month" in out
+    assert "0.10 (unverified)" in out
+    assert "Not verified against AWS's page: kinesis_on_demand_retention." in out
 
 
 def test_as_json_the_lines_add_up_and_name_their_pages(capsys: pytest.CaptureFixture[str]) -> None:
