@@ -29,8 +29,10 @@ class Mapping:
     def update_event_source_mapping(self, UUID: str, Enabled: bool) -> None:
         if self.busy:
             self.busy = False
-            refusal = {"Code": "ResourceInUseException", "Message": "updating"}
-            raise ClientError({"Error": refusal}, "UpdateEventSourceMapping")
+            raise ClientError(
+                {"Error": {"Code": "ResourceInUseException", "Message": "updating"}},
+                "UpdateEventSourceMapping",
+            )
         self.updates.append(Enabled)
         self.change("Enabled" if Enabled else "Disabling", AT + timedelta(seconds=2))
 
