@@ -239,18 +239,22 @@ def _storage(ledger: _Ledger, load: Load, settings: Settings, *, objects: float)
     yield ledger.line(service, "objects written by jobs", "s3_put", runs * PUTS_PER_RUN, fixed=True)
     yield ledger.line(service, "objects read", "s3_get", objects * GETS_PER_OBJECT)
     month_gb = load.stored_bytes / GB
-    raw_months = load.months_kept
-    if settings.raw_retention_days:
-        # Expired objects stay as versions for a while.
-        days = settings.raw_retention_days + settings.noncurrent_days
-        raw_months = min(raw_months, days / DAYS_A_MONTH)
+    raw_months = _months_kept(load, settings, settings.raw_retention_days)
     yield ledger.line(service, "raw zone", "s3_storage", month_gb * raw_months)
     # Compaction writes each day once more; what it replaces goes with its snapshots and versions.
     replaced = (settings.snapshot_hours / 24 + settings.noncurrent_days) / DAYS_A_MONTH
     curated = month_gb * (load.months_kept + min(replaced, load.months_kept))
     yield ledger.line(service, "curated zone", "s3_storage", curated)
-    rejected = month_gb * load.rejected_share * load.months_kept
+    rejected_months = _months_kept(load, settings, settings.rejected_retention_days)
+    rejected = month_gb * load.rejected_share * rejected_months
     yield ledger.line(service, "rejected zone", "s3_storage", rejected)
+
+
+def _months_kept(load: Load, settings: Settings, retention_days: int) -> float:
+    """How many months of a zone lie there; what has expired stays as a version for a while."""
+    if not retention_days:
+        return load.months_kept
+    return min(load.months_kept, (retention_days + settings.noncurrent_days) / DAYS_A_MONTH)
 
 
 def _glue(ledger: _Ledger, load: Load, settings: Settings, *, objects: float) -> Iterator[Line]:

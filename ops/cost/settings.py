@@ -57,6 +57,7 @@ class Settings:
     workers: int
     snapshot_hours: int
     raw_retention_days: int
+    rejected_retention_days: int
     noncurrent_days: int
     log_retention_days: int
     customer_keys: int
@@ -111,6 +112,7 @@ def read_settings(
         workers=shape.number("GlueNumberOfWorkers"),
         snapshot_hours=shape.number("SnapshotRetentionHours"),
         raw_retention_days=shape.number("RawRetentionDays"),
+        rejected_retention_days=shape.number("RejectedRetentionDays"),
         noncurrent_days=shape.noncurrent_days("CuratedZoneBucket"),
         log_retention_days=shape.number("LogRetentionDays"),
         customer_keys=int(shape.holds("HasKmsKey")),

@@ -129,6 +129,22 @@ def test_a_batch_with_a_rejected_reading_writes_two_objects() -> None:
     assert objects(0.0) < objects(0.001) < objects(0.01)
 
 
+def test_zones_keep_what_their_retention_and_the_versions_keep() -> None:
+    years = replace(FLEET, months_kept=24.0, rejected_share=0.1)
+    month = 43.8e6 * 1024 * 107 / 188 / 2**30 * 0.023
+    for zone, parameter, share in (
+        ("raw zone", "RawRetentionDays", 1.0),
+        ("rejected zone", "RejectedRetentionDays", 0.1),
+    ):
+        assert usd(bill(years), "S3", zone) == pytest.approx(24 * month * share)
+        # 60 days, and 30 more as versions.
+        expiring = bill_of(years, settings(**{parameter: "60"}), TABLE)
+        assert usd(expiring, "S3", zone) == pytest.approx(90 / 365 * 12 * month * share)
+    # Compacted once: what was replaced stays for 5 days as a snapshot and 30 as a version.
+    curated = usd(bill(years), "S3", "curated zone")
+    assert curated == pytest.approx((24 + 35 / 365 * 12) * month)
+
+
 def test_firehose_rounds_each_record_up_to_five_kilobytes_and_has_no_stream() -> None:
     beside = firehose_bill_of(FLEET, settings(), TABLE, partitions=0)
     gb = 43.8e6 * 5 * 1024 / 2**30
