@@ -1,5 +1,6 @@
 """Truth and lake compared: a lake that is right in everything but one thing is found out by it."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -86,7 +87,9 @@ def test_a_copy_that_never_came_is_not_made_up_for_by_another_that_came_twice(
     fleet: Simulation,
 ) -> None:
     lake = right(fleet)
-    assert wrong(fleet, replace(lake, raw=[*lake.raw[1:], lake.raw[-1]])) == [
+    twice = next(a for a, b in itertools.pairwise(lake.raw) if a.event_id == b.event_id)
+    others = [row for row in lake.raw if row is not twice]
+    assert wrong(fleet, replace(lake, raw=[*others, others[-1]])) == [
         "events with fewer raw rows than were sent"
     ]
 
