@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.
 import json
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -85,14 +86,17 @@ class Alarms:
         """Look at every alarm once, at the present minute; their states by name."""
         with self._lock:
             end = window_end(self._now())
-            data = list(self._data())
+            data = defaultdict[tuple[str, str], list[Datum]](list)
+            for datum in self._data():
+                data[datum.namespace, datum.name].append(datum)
             for request in self._store.requests():
                 try:
                     alarm = alarm_of(request)
                 except AlarmNotSupportedError as error:
                     self._tell_once(str(error))
                     continue
-                self._evaluate(alarm, data, end)
+                metrics = {(query.namespace, query.name) for query in alarm.queries.values()}
+                self._evaluate(alarm, [datum for key in metrics for datum in data[key]], end)
             return self.states()
 
     def states(self) -> dict[str, str]:
