@@ -153,7 +153,7 @@ class Intake:
             # Without its connection the bridge's session would end: see `broker`.
             self._wait_for_bridge()
             access = evaluate(self._registrations())
-            # Most calls that register a device leave it as it was: a thing without a certificate.
+            # Registering again what is registered changes nothing.
             if access != self._access:
                 self._access = None
                 allowed, refused = access
