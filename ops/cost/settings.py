@@ -104,7 +104,7 @@ def read_settings(
         audit_memory_mb=shape.memory("AuditLakeFunction"),
         is_traced=shape.template["Globals"]["Function"].get("Tracing") == "Active",
         curation_schedule=schedule,
-        curation_runs=runs_a_month(schedule),
+        curation_runs=runs_a_month(schedule) if shape.holds("CurateOnSchedule") else 0.0,
         maintenance_runs=runs_a_month(shape.text("MaintenanceSchedule")),
         audit_runs=runs_a_month(shape.text("AuditSchedule")),
         crawls=shape.holds("CrawlBeforeCuration"),

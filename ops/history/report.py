@@ -32,7 +32,8 @@ def lines_of(
     if findings.rejected_share > ALARMING_SHARE:
         yield (
             f"{findings.rejected_share:.0%} would be rejected: RejectedShareAlarm goes off at a "
-            "tenth. Look at the reasons first, and tell whoever it wakes."
+            "tenth, and with DisableMappingOnRejectedShare=true it disables the mapping. Look at "
+            "the reasons first."
         )
     yield ""
     yield from _outcome(findings, terms, apply=apply)

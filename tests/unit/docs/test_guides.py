@@ -68,7 +68,7 @@ def test_commands_in_the_guides_are_taken_by_the_command_line(
     for page, words in commands:
         # N stands for a number where the page leaves it to the reader.
         arguments = ["1" if word == "N" else word for word in words]
-        if arguments == ["replay", "--help"]:
+        if "--help" in arguments:
             continue
         with pytest.raises(StopIteration):
             ops_main.run(arguments)

@@ -301,6 +301,7 @@ def test_settings_are_the_templates_and_a_stacks_values_lie_over_them() -> None:
 
 def test_what_a_parameter_leaves_out_of_the_stack_is_not_billed() -> None:
     assert settings(AuditSchedule="").audit_runs == 0
+    assert settings(CurationEnabled="false").curation_runs == 0
     assert bill(AuditSchedule="").usd < bill().usd
     assert settings(KmsKeyArn=f"arn:aws:kms:x:{'1' * 12}:key/a").customer_keys == 1
 
