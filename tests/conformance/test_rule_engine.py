@@ -390,3 +390,30 @@ def test_what_is_not_emulated_refuses_the_deployment_by_name(
 def test_a_rules_name_has_no_hyphens() -> None:
     with pytest.raises(DeploymentError, match="letters, digits and underscores"):
         parse_rule("my-rule", properties()["TopicRulePayload"])
+
+
+@pytest.mark.documented(pages.METRICS)
+def test_a_throttled_rule_loses_the_message_and_counts_it() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+
+    def refuse(rule: str) -> None:
+        raise ApiError("ThrottlingException", f"{rule} runs too often")
+
+    engine.admit = refuse
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"{}"))
+
+    assert stream.records == []
+    assert engine.counts()["throttled"] == 1
+    assert metrics(engine) == {"RuleExecutionThrottled/telemetry": 1}
+
+
+@pytest.mark.documented(pages.BASIC_INGEST)
+def test_a_rule_that_is_disabled_and_enabled_again_takes_what_comes_afterwards() -> None:
+    stream = Stream()
+    engine = engine_with(stream)
+    engine.enable("telemetry", enabled=False)
+    engine.handle(Inbound("dt/fleet/d1/telemetry", b"lost"))
+    engine.enable("telemetry", enabled=True)
+    engine.handle(Inbound("dt/fleet/d2/telemetry", b"taken"))
+    assert [key for key, _ in stream.records] == ["d2"]
