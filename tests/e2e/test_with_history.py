@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -67,7 +68,7 @@ def test_messy_history_imported_twice_is_curated_once_and_its_rejects_have_reaso
     place = f"s3://{ARCHIVE}/telemetry/"
     dry = ops(demo, "import", place)
     assert "Run again with --apply to import 35 messages" in dry
-    assert "rejected: not_json           1" in dry
+    assert re.search(r"rejected: not_json +1\n", dry)
     assert "Sent 20 messages" in ops(demo, "import", place, "--limit", "20", "--apply")
     assert "Sent 15 messages" in ops(demo, "import", place, "--apply")
     assert "There is nothing to import." in ops(demo, "import", place, "--apply")
