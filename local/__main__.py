@@ -10,6 +10,7 @@ from pathlib import Path
 
 from local.faults.command import lines as fault_lines
 from local.faults.command import parser as fault_parser
+from local.faults.faults import ACTION_KINDS
 from local.lifecycle import DEVICE_PORT, ENDPOINT_PORT, FOLDER, LifecycleError, LocalCloud
 from local.progress import Progress
 
@@ -91,7 +92,9 @@ def status(arguments: Sequence[str]) -> int:
         behind = "?" if mapping["behind"] is None else f"{mapping['behind']:,}"
         print(f"mapping {mapping['state'].lower()}, {behind} behind: {mapping['last_result']}")
     for name, run in told["workflows"].items():
-        print(f"workflow {name}: {str(run['status'] or 'never ran').lower()}")
+        # A workflow is COMPLETED however its jobs ended.
+        told_of_run = [str(run["status"] or "never ran").lower(), *run["unsuccessful"]]
+        print(f"workflow {name}: {', '.join(told_of_run)}")
     for line in fault_lines(told["faults"]):
         print(f"fault {line}")
     return 0
@@ -106,9 +109,11 @@ def fault(arguments: Sequence[str]) -> int:
         print("\n".join(fault_lines(cloud.faults())) or "There are no faults.")
     elif kind == "clear":
         print(f"{cloud.clear_faults(settings.get('cleared', ''))} cleared")
+    elif kind in ACTION_KINDS:
+        print(f"{cloud.inject(kind, **settings)}: done")
     else:
         name = cloud.inject(kind, **settings)
-        print(f"fault {name} is there; how often it has fired: python -m local fault list")
+        print(f"{name}: waits for its calls; how often it has struck: python -m local fault list")
     return 0
 
 
@@ -167,11 +172,28 @@ def _shown(path: Path) -> Path:
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
+def usage() -> str:
+    """All commands, each with what it does."""
+    told = (f"  {name:<8} {(run.__doc__ or '').splitlines()[0]}" for name, run in COMMANDS.items())
+    return "\n".join(
+        (
+            "usage: python -m local COMMAND [--help]",
+            "",
+            "The local cloud: template.yaml on this machine.",
+            "",
+            *told,
+        )
+    )
+
+
 def run_command(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` begin with; the exit code."""
-    name, *rest = arguments or [""]
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(usage())
+        return 0
     if name not in COMMANDS:
-        print(f"usage: python -m local {'|'.join(COMMANDS)} [--help]", file=sys.stderr)
+        print(f"error: there is no command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
         return COMMANDS[name](rest)

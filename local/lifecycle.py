@@ -29,6 +29,7 @@ from devices.connection import Endpoint, parse_endpoint
 from devices.provisioning import provision_fleet
 from local.api import ACCESS_KEY, REGION
 from local.containers import NoContainersError, bridge_address, write_variables
+from local.deployment.sam_log import step_of
 from local.functions.artifact import host_architecture
 from local.glue.java import JavaNotFoundError
 from local.glue.spark import SparkSetupError, find_spark
@@ -173,7 +174,7 @@ class LocalCloud:
         try:
             while process.poll() is None:
                 time.sleep(0.5)
-                show(f"{log.read_text(errors='replace').count('CREATE_COMPLETE')} resources")
+                show(step_of(log.read_text(errors="replace")))
         except BaseException:  # Ctrl-C too: nothing may stay behind; raised again
             _end(process)
             raise

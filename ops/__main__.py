@@ -18,12 +18,29 @@ from ops.redrive.command import add_redrive
 from ops.replay.command import add_replay
 
 
+DESCRIPTION = """\
+Commands for whoever runs a deployed stack: look after what it holds, and mend it.
+
+What changes something does so only with --apply; without, it says what it would do. Every command
+may be stopped and run again.
+"""
+
+EPILOG = """\
+`python -m ops COMMAND --help` has a command's arguments, examples and exit codes. The account and
+the region are those of the AWS SDK (AWS_PROFILE, AWS_REGION). For the local cloud, first
+  . build/local/environment
+"""
+
+
 def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     """The command line; returns the exit code: 0 done, 1 not all done, 2 wrongly called."""
     parser = argparse.ArgumentParser(
-        prog="python -m ops", description="Commands for whoever runs a deployed stack."
+        prog="python -m ops",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_redrive(commands)
     add_audit(commands)
     add_replay(commands)

@@ -41,17 +41,19 @@ def run_workflow(
         run: dict[str, Any] = glue.get_workflow_run(Name=name, RunId=run_id, IncludeGraph=True)[
             "Run"
         ]
-        states = [
-            f"{node['Type'].lower()} {_state(node)}"
-            for node in run["Graph"]["Nodes"]
-            if node["Type"] != "TRIGGER"
-        ]
-        show(", ".join(states))
+        show(", ".join(steps(run, name)))
         if run["Status"] not in ("RUNNING", "STOPPING"):
             return run
         if time.monotonic() > deadline:
             raise CurationError(f"the workflow runs longer than {patience_seconds:.0f} s")
         time.sleep(POLL_SECONDS)
+
+
+def steps(run: Mapping[str, Any], workflow: str) -> list[str]:
+    """What a workflow run has started, each with its state, without the stack's name before it."""
+    nodes = [node for node in run["Graph"]["Nodes"] if node["Type"] != "TRIGGER"]
+    stack = workflow[: workflow.rfind("-") + 1]
+    return [f"{node['Name'].removeprefix(stack)} {_state(node)}" for node in nodes]
 
 
 def run_job(

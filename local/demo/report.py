@@ -61,10 +61,10 @@ FROM readings GROUP BY device_id ORDER BY readings DESC, device_id LIMIT 10""",
 FROM device_latest WHERE latitude IS NOT NULL ORDER BY device_id LIMIT 10""",
     ),
     Question(
-        "What each device did, and what is missing by its own numbers (the first 10)",
+        "What each device did (the first 10)",
         """SELECT device_id, count(*) AS hours, round(sum(distance_metres) / 1000, 1) AS kilometres,
-       round(sum(moving_seconds) / 60, 1) AS minutes_moving, sum(expected)::BIGINT AS expected,
-       sum(received)::BIGINT AS received, sum(flagged)::BIGINT AS flagged
+       round(sum(moving_seconds) / 60, 1) AS minutes_moving,
+       sum(readings)::BIGINT AS readings, sum(flagged)::BIGINT AS flagged
 FROM device_hours GROUP BY device_id ORDER BY kilometres DESC, device_id LIMIT 10""",
     ),
     Question(

@@ -99,6 +99,8 @@ def _rest_operations(service: str) -> list[tuple[str, str, re.Pattern[str], froz
 
 def no_such_call(pattern: str) -> str | None:
     """Why no call can match `pattern`, if so; one line that says what there is."""
+    if not pattern:
+        return "'on' is missing: which calls, as service:Operation, such as s3:PutObject"
     service, colon, operation = pattern.partition(":")
     if not colon:
         return f"'on' names calls as service:Operation, such as s3:PutObject, not {pattern!r}"

@@ -21,7 +21,7 @@ at once:
   reshard            fault reshard --seed 3        or: fault reshard --shards 2
   clock-jump         fault clock-jump --seconds 3600
 and:
-  list               fault list                    every fault, and how often it has fired
+  list               fault list                    every fault, and how often it has struck
   clear              fault clear                   or one by its name: fault clear throttle
 
 `kill` ends the function's process or the job run that made the call, nobody else's. `clock-jump`
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     kinds = ", ".join((*CALL_KINDS, *ACTION_KINDS))
     add("kind", metavar="KIND", help=f"{kinds}, or list or clear")
-    add("cleared", nargs="?", metavar="NAME", help="the fault to clear")
+    add("cleared", nargs="?", metavar="NAME", help="after clear: the fault to clear (all)")
     add("--name", help="its name in the list; its kind if not given")
     add("--on", metavar="CALLS", help="which calls: s3:PutObject, 'kinesis:Put*'")
     add("--where", metavar="TEXT", help="only calls whose path or request contains this")
@@ -66,5 +66,6 @@ def lines(faults: Iterable[Mapping[str, Any]]) -> list[str]:
         usual = asdict(Fault(fault["name"], fault["kind"]))
         given = {name: fault[name] for name in usual.keys() & fault if fault[name] != usual[name]}
         told = " ".join(f"--{name} {given[name]}" for name in usual if name in given)
-        shown.append(f"{fault['name']}: fired {fault['fired']}, {fault['kind']} {told}".rstrip())
+        struck = "done" if fault["kind"] in ACTION_KINDS else f"struck {fault['fired']}"
+        shown.append(f"{fault['name']}: {struck}, {fault['kind']} {told}".rstrip())
     return shown

@@ -143,9 +143,17 @@ class Workflows:
             names = [workflow["Name"] for workflow in self._definitions.all("Workflow")]
             last = {name: self._runs[name][-1] for name in names if self._runs.get(name)}
             return {
-                name: {"run_id": last[name].id, "status": last[name].status}
+                name: {
+                    "run_id": last[name].id,
+                    "status": last[name].status,
+                    "unsuccessful": [
+                        f"{action.name} {action.state.lower()}"
+                        for action in last[name].actions
+                        if action.state not in ("RUNNING", "SUCCEEDED")
+                    ],
+                }
                 if name in last
-                else {"run_id": None, "status": None}
+                else {"run_id": None, "status": None, "unsuccessful": []}
                 for name in names
             }
 

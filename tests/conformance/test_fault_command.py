@@ -40,16 +40,17 @@ def test_the_command_injects_lists_and_clears(
 ) -> None:
     assert run(capsys, "list") == (0, "There are no faults.\n")
     line = "throttle --on kinesis:PutRecord --times 3 --probability 0.5 --seed 9"
-    assert run(capsys, line)[0] == 0
-    assert run(capsys, "clock-jump --name later --seconds -60")[0] == 0
+    waits = "throttle: waits for its calls; how often it has struck: python -m local fault list\n"
+    assert run(capsys, line) == (0, waits)
+    assert run(capsys, "clock-jump --name later --seconds -60") == (0, "later: done\n")
     assert run(capsys, "kill --on s3:PutObject --times 0 --when before --name ever")[0] == 0
     for _ in range(50):
         faults.strike(PUT)
     assert run(capsys, "list") == (
         0,
-        "throttle: fired 3, throttle --on kinesis:PutRecord --times 3 --probability 0.5 --seed 9\n"
-        "later: fired 1, clock-jump --seconds -60.0\n"
-        "ever: fired 0, kill --on s3:PutObject --when before --times 0\n",
+        "throttle: struck 3, throttle --on kinesis:PutRecord --times 3 --probability 0.5 --seed 9\n"
+        "later: done, clock-jump --seconds -60.0\n"
+        "ever: struck 0, kill --on s3:PutObject --when before --times 0\n",
     )
     assert run(capsys, "clear later") == (0, "1 cleared\n")
     assert run(capsys, "clear") == (0, "2 cleared\n")

@@ -13,7 +13,7 @@ import pytest
 
 from local.demo import demo
 from local.demo.accounting import Figures, result
-from local.demo.curation import CurationError, curate, failures
+from local.demo.curation import CurationError, curate, failures, steps
 from local.demo.output import show, write
 from tests.unit.local.test_accounting import FOUND, SENT
 
@@ -134,7 +134,20 @@ def test_a_workflow_with_a_failed_action_is_an_error_that_names_it(
     shown: list[str] = []
     with pytest.raises(CurationError, match="b failed: ValueError: no"):
         curate(FakeGlue(good, bad, succeeded=1), "curation", shown.append)
-    assert shown == ["job succeeded, job failed"] * 2
+    assert shown == ["a succeeded, b failed"] * 2
+
+
+def test_a_workflows_steps_are_named_without_their_stack() -> None:
+    run = {
+        "Graph": {
+            "Nodes": [
+                {"Type": "TRIGGER", "Name": "lake-curate-schedule"},
+                node("CRAWLER", "lake-crawl-raw-zone", "SUCCEEDED"),
+                node("JOB", "lake-curate-telemetry", "RUNNING"),
+            ]
+        }
+    }
+    assert steps(run, "lake-curation") == ["crawl-raw-zone succeeded", "curate-telemetry running"]
 
 
 def test_a_failure_without_a_message_is_told_too() -> None:

@@ -30,8 +30,8 @@ def lake(latitude: str = "37.7 + i / 1000", late: str = "false") -> duckdb.DuckD
         "FROM readings GROUP BY device_id"
     )
     connection.execute(
-        "CREATE TABLE device_hours AS SELECT device_id, event_time AS hour, 1 AS expected,"
-        "1 AS received, 0 AS flagged, 12.5 AS distance_metres, 10.0 AS moving_seconds FROM readings"
+        "CREATE TABLE device_hours AS SELECT device_id, event_time AS hour, 1 AS readings,"
+        "0 AS flagged, 12.5 AS distance_metres, 10.0 AS moving_seconds FROM readings"
     )
     connection.execute(
         "CREATE TABLE curation_runs AS SELECT 'r1' AS run_id,"
