@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import paho.mqtt.client as mqtt
-from cryptography import x509
 from paho.mqtt.enums import CallbackAPIVersion
 
 from local.intake.broker import BRIDGE, HOST, Broker, BrokerError
@@ -99,7 +98,6 @@ class Intake:
         self._reloading = threading.Lock()
         self._requested = 0
         self._applied = 0
-        self._access: tuple[list[Access], list[x509.Certificate]] | None = None
         self._errors = 0
         self._crashes = 0
         self._keeper: threading.Thread | None = None
@@ -122,7 +120,6 @@ class Intake:
         self._stopping.clear()
         program = find_broker(self._cache)
         self._broker = Broker(program, self._folder, self._authority, self._port)
-        self._access = None
         self._broker.prepare()
         self._broker.start()
         try:
@@ -152,14 +149,9 @@ class Intake:
             self._start_again_if_ended(self._broker)
             # Without its connection the bridge's session would end: see `broker`.
             self._wait_for_bridge()
-            access = evaluate(self._registrations())
-            # Registering again what is registered changes nothing.
-            if access != self._access:
-                self._access = None
-                allowed, refused = access
-                self._publishers = Publishers(allowed)
-                self._broker.set_access(allowed, refused)
-                self._access = access
+            allowed, refused = evaluate(self._registrations())
+            self._publishers = Publishers(allowed)
+            self._broker.set_access(allowed, refused)
             self._applied = upto
 
     def restart_broker(self, pause_seconds: float = 0) -> None:
