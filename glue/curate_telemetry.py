@@ -8,8 +8,10 @@ next one leaves the same table: the input is written down before the commit, the
 Iceberg snapshot that carries the run's id and figures, and the account is made from that snapshot.
 What goes into `late_readings` before bears the run's id, so that it is taken back with the plan.
 With a selection the same job is a replay: it rebuilds the selected rows by the same steps and swaps
-them in, day by day. One run at a time may write (the job's MaxConcurrentRuns): a MERGE that only
-inserts sees no conflicts, https://github.com/apache/iceberg/issues/12653.
+them in, day by day. Told to erase, it takes the devices that have a tombstone out of every table
+and forgets what the tables were before; every other run leaves their rows out. One run at a time
+may write (the job's MaxConcurrentRuns): a MERGE that only inserts sees no conflicts,
+https://github.com/apache/iceberg/issues/12653.
 """
 
 import argparse
@@ -33,7 +35,7 @@ from typing import Any, Final
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, Row, SparkSession, Window
 from pyspark.sql import functions as sf
 from pyspark.sql import types as st
@@ -64,16 +66,23 @@ DERIVED_COLUMNS: Final = {
 }
 # What becomes of a row, until the rows are counted; a raw column of this name is not taken.
 FATE: Final = "_fate"
-# rows_in = curated + duplicates + dropped + too_old; `objects` includes those set aside, `curated`
-# the late, the ahead and the recovered. `kind` is "schedule" or "replay".
+# rows_in = curated + duplicates + dropped + too_old + erased; `objects` includes those set aside,
+# `curated` the late, the ahead and the recovered. `kind` is "schedule", "replay" or "erase": then
+# `erased` are the rows that left the tables of readings.
 ACCOUNT_COLUMNS: Final = """
     run_id string, started_at timestamp, finished_at timestamp, seconds double, objects bigint,
     objects_set_aside bigint, rows_in bigint, curated bigint, duplicates bigint, dropped bigint,
     late bigint, snapshot_id bigint, too_old bigint, ahead bigint, recovered bigint,
-    recovered_fields string, complete_through timestamp, kind string"""
+    recovered_fields string, complete_through timestamp, kind string, erased bigint"""
 LEDGER_COLUMNS: Final = """
     object_key string, size bigint, last_modified timestamp, status string, rows bigint,
     detail string, run_id string, recorded_at timestamp"""
+# What the operator's tools write down before the job is told: which devices are erased, as far as
+# they arrived before `until`, by the SHA-256 of their ids; and which raw object takes the place of
+# which, where one is left.
+TOMBSTONE_COLUMNS: Final = "device_digest string, until timestamp"
+EXCHANGE_COLUMNS: Final = """
+    old string, new string, size bigint, last_modified timestamp, rows bigint"""
 # Appended to, never changed: a row holds from `valid_from` until the device's next one, its first
 # row also for all that came before.
 REGISTRY_COLUMNS: Final = """
@@ -103,6 +112,17 @@ OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others
 READER_THREADS: Final = 32
 MAX_TIME_RANGES: Final = 200  # 180 or-ed ranges cost a MERGE nothing to speak of (measured)
 SUMMARY: Final = "curation."  # prefix of the job's entries in a snapshot's summary
+# Which tables tell of devices, and by which time their rows came before an erasure; without one all
+# rows of a device go, and the summary job makes those that it should have anew.
+ERASED_FROM: Final = {
+    "readings": "arrival_time",
+    "late_readings": "arrival_time",
+    "device_registry": "valid_from",
+    "device_hours": None,
+    "device_latest": None,
+}
+SUMMARIES: Final = ("device_hours", "device_latest")
+SUMMARISED: Final = "summary.readings_snapshot_id"  # the summary job's mark
 # An hour's folder gets nothing more once the hour is over for so long: the function writes into the
 # hour that it has when it starts, for its 5 minutes at most, by a clock that may be a little off.
 HOUR_CLOSES_AFTER: Final = timedelta(minutes=15)
@@ -136,12 +156,14 @@ type Kinds = Mapping[str, str]  # columns and their types, as SQL writes them
 @dataclass(frozen=True)
 class Selection:
     """What a replay is for; a part that is None selects all. `objects` is the URI of a list of
-    keys; `late` takes the rows of `late_readings` instead of raw ones."""
+    keys; `late` takes the rows of `late_readings` instead of raw ones; `exchange` is the URI of a
+    list of objects that take the place of others, whose readings are built anew from them."""
 
     days: tuple[date, date] | None
     device: str | None
     objects: str | None
     late: bool
+    exchange: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +184,8 @@ class Settings:
     now: datetime
     selection: Selection | None = None
     dry_run: bool = False
+    exchange: str = ""
+    erase: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,12 +204,14 @@ class RawObject:
 @dataclass(frozen=True)
 class Batch:
     """What a run has read: `rows`, each with its fate; how many have which, and in which hours
-    since 1970 their event times fall."""
+    since 1970 their event times fall. `replaced`: events of the objects whose place the objects
+    take."""
 
     objects: Sequence[RawObject]
     rows: DataFrame | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
     hours: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    replaced: DataFrame | None = None
 
     def of(self, fate: str) -> DataFrame | None:
         """The rows of a fate; None if there are none."""
@@ -254,7 +280,10 @@ def main(arguments: Sequence[str]) -> None:
     zone = RawZone(boto3.client("s3"), settings.raw_zone_bucket, settings.raw_prefix)
     events = boto3.client("events") if settings.event_bus else None
     job = Job(spark, zone, settings, events)
-    account = replay(job, settings.selection) if settings.selection else curate(job)
+    if settings.erase:
+        account: Row | None = erase(job)
+    else:
+        account = replay(job, settings.selection) if settings.selection else curate(job)
     if account:
         print(json.dumps({"account": printed(account)}, default=datetime.isoformat), flush=True)
 
@@ -279,6 +308,8 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
     parser.add_argument("--replay_objects", help="URI of a list of keys, one a line")
     parser.add_argument("--replay_late", choices=("true", "false"))
     parser.add_argument("--dry_run", choices=("true", "false"))
+    parser.add_argument("--exchange", default="", help="URI of a list: which object for which")
+    parser.add_argument("--erase", choices=("true", "false"))
     given, _ = parser.parse_known_args(arguments)
     given.now = given.now.astimezone(UTC)
     given.run_id = given.run_id or f"{given.now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
@@ -286,13 +317,20 @@ def parse_arguments(arguments: Sequence[str]) -> Settings:
         parser.error(f"--run_id {given.run_id!r}: letters, digits and _ . : - only")
     others = vars(given)
     parts = {name: others.pop(f"replay_{name}") or None for name in ("days", "device", "objects")}
-    selection = Selection(**parts, late=others.pop("replay_late") == "true")
+    given.erase = given.erase == "true"
+    selection = Selection(
+        **parts,
+        late=others.pop("replay_late") == "true",
+        exchange=None if given.erase else given.exchange or None,
+    )
     given.selection = selection if any(vars(selection).values()) else None
     given.dry_run = given.dry_run == "true"
     if given.dry_run and not given.selection:
         parser.error("--dry_run: only a replay can be tried")
     if selection.late and selection.objects:
         parser.error("--replay_late: what came late is selected by days and device")
+    if (selection.exchange or given.erase) and (any(parts.values()) or selection.late):
+        parser.error("--exchange and --erase are about all that is in the objects or the tables")
     return Settings(**others)
 
 
@@ -491,6 +529,7 @@ def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
         return Batch(objects)
     rows = read_rows(job, readable)
     rows = clean(rows)
+    rows = leave_out_erased(job, rows)
     rows = select(job, rows)
     rows = deduplicate(rows, job.settings)
     rows = enrich(rows, job.spark.table(job.registry), job.settings)
@@ -798,8 +837,9 @@ def summary_of(
         "rows_in": sum(batch.counts.values()) - batch.counts.get("unselected", 0),
         "dropped": batch.counts.get("dropped", 0),
         "too_old": too_old,
+        "erased": batch.counts.get("erased", 0),
         "complete_through": complete_through.isoformat() if complete_through else "",
-        "kind": "replay" if settings.selection else "schedule",
+        "kind": "erase" if settings.erase else "replay" if settings.selection else "schedule",
     }
     return {SUMMARY + name: str(value) for name, value in told.items()}
 
@@ -999,11 +1039,11 @@ def account_of(
 
 def account_row(summary: Mapping[str, str], done: Mapping[str, Any], finished_at: datetime) -> Row:
     told = {name.removeprefix(SUMMARY): value for name, value in summary.items()}
-    counted = ("objects", "objects_set_aside", "rows_in", "dropped", "too_old")
-    figures = {name: int(told[name]) for name in counted}
+    counted = ("objects", "objects_set_aside", "rows_in", "dropped", "too_old", "erased")
+    figures = {name: int(told.get(name, 0)) for name in counted}
     started_at = datetime.fromisoformat(told["started_at"])
     through = told["complete_through"]
-    others = figures["dropped"] + figures["too_old"] + done["curated"]
+    others = sum(figures[name] for name in ("dropped", "too_old", "erased")) + done["curated"]
     return Row(
         run_id=told["run_id"],
         started_at=started_at,
@@ -1065,6 +1105,7 @@ def replay(job: Job, selection: Selection) -> Row | None:
     print(json.dumps({"replay": counts_of(job, batch, changes)}), flush=True)
     if job.settings.dry_run:
         return None
+    leave_late(job, batch.replaced)  # as they were read before
     too_old = commit_late(job, batch)
     curated = batch.of("curated")
     done = {"curated": batch.counts.get("curated", 0), **marks_of(curated)}
@@ -1075,6 +1116,7 @@ def replay(job: Job, selection: Selection) -> Row | None:
     account = account_row(summary, done, finished_at)
     write_account(job, account)
     record_taken(job, selection, batch.objects)
+    exchange_objects(job)
     announce(job, account)
     return account
 
@@ -1102,29 +1144,41 @@ def late_batch(job: Job, selection: Selection) -> Batch:
     rows = flagged(rows, readings_now(job), "_is_known")
     fate = sf.when(sf.col("_is_known"), "duplicate").otherwise("curated")
     rows = rows.withColumns({FATE: fate, "run_id": sf.lit(job.settings.run_id)})
-    return tally(rows.drop("_is_known").persist(), [])
+    rows = leave_out_erased(job, rows.drop("_is_known"))
+    return tally(rows.persist(), [])
 
 
 def raw_batch(job: Job, selection: Selection) -> Batch:
     """The selected raw rows, from all objects that may hold some."""
     objects = find_replayed(job, selection)
     readable = read_footers(job, objects)
-    return prepare_batch(job, objects_holding(job, selection, readable))
+    batch = prepare_batch(job, objects_holding(job, selection, readable))
+    return replace(batch, replaced=events_replaced(job)) if selection.exchange else batch
 
 
 def find_replayed(job: Job, selection: Selection) -> list[RawObject]:
-    """The objects that are there, or those of them that are named; none that was set aside."""
+    """The objects that are there, or those of them that are named; none that was set aside or in
+    whose place others are."""
     prefix = job.settings.raw_prefix
     listed = [raw for raw in job.zone.list_after(prefix) if is_input(prefix, raw)]
-    if not selection.objects:
-        aside = job.spark.table(job.ledger).where("status = 'set_aside'").select("object_key")
-        keys = {row.object_key for row in aside.collect()}
+    if selection.exchange:
+        named = {row.new for row in exchanges(job).select("new").collect()} - {None}
+    elif selection.objects:
+        lines = job.spark.read.text(selection.objects).collect()
+        named = {row.value.strip() for row in lines} - {""}
+    else:
+        keys = keys_in_ledger(job, "set_aside", "superseded")
         return [raw for raw in listed if raw.key not in keys]
-    lines = job.spark.read.text(selection.objects).collect()
-    named = {row.value.strip() for row in lines} - {""}
+    if old := named & keys_in_ledger(job, "superseded"):
+        raise SystemExit(f"in the place of {len(old)} named objects are others, as of {min(old)}")
     if missing := named - {raw.key for raw in listed}:
         raise SystemExit(f"{len(missing)} named objects are not there, as {min(missing)}")
     return [raw for raw in listed if raw.key in named]
+
+
+def keys_in_ledger(job: Job, *statuses: str) -> set[str]:
+    rows = job.spark.table(job.ledger).where(sf.col("status").isin(*statuses))
+    return {row.object_key for row in rows.select("object_key").collect()}
 
 
 def objects_holding(
@@ -1188,21 +1242,26 @@ def flagged(rows: DataFrame, others: DataFrame, name: str) -> DataFrame:
 def changes_of(job: Job, batch: Batch) -> DataFrame:
     """The event ids for which `readings` and the rebuilt rows differ, with the day that each has
     there and the day that it shall have, since 1970; null = none. A row of the table is replaced,
-    or leaves, if its event was read again, or its record was, whole. What is as it was is no
+    or leaves, if its event was read again, or its record was, whole, or if it was in an object
+    whose place another takes. What is as it was is no
     change, nor is what the table has of a newer contract; rows whose raw objects are gone stay."""
     now = readings_now(job)
     replaced = now.where("false").select("event_id")
     curated = batch.of("curated")
-    if batch.rows is None:
+    if batch.rows is None and batch.replaced is None:
         return replaced.selectExpr("event_id", "NULL old_day", "NULL new_day")
-    if batch.objects:
+    ids = now.select("event_id", "record_id")
+    if batch.rows is not None and batch.objects:
         is_read = sf.col(FATE) != "unselected"
         by_record = batch.rows.groupBy("record_id").agg(sf.bool_and(is_read).alias("whole"))
         records = by_record.where("whole").select("record_id")
         events = batch.rows.where(is_read).select("event_id").distinct()
-        ids = now.select("event_id", "record_id")
         replaced = ids.join(events, "event_id", "left_semi").select("event_id")
         replaced = replaced.union(ids.join(records, "record_id", "left_semi").select("event_id"))
+    if batch.replaced is not None:
+        replaced = replaced.union(
+            ids.join(batch.replaced, "event_id", "left_semi").select("event_id")
+        )
     old = imprint(now.join(replaced.distinct(), "event_id", "left_semi"), "old")
     new = imprint(now.where("false") if curated is None else curated, "new")
     is_same = sf.col("old_day").eqNullSafe(sf.col("new_day")) & (sf.col("old") == sf.col("new"))
@@ -1326,6 +1385,225 @@ def record_taken(job: Job, selection: Selection, objects: Sequence[RawObject]) -
     keys = {row.object_key for row in taken}
     if new := [raw for raw in objects if raw.key not in keys]:
         append(job, job.ledger, LEDGER_COLUMNS, ledger_entries(job.settings, new))
+
+
+# ---- exchange, erase ---------------------------------------------------------------------------
+# The operator's tools put raw objects in the place of others: read again by a mended contract, or
+# without the rows of a device. They write the new ones first and tell the job, which alone changes
+# the ledger; the old ones count no longer from that commit on.
+def exchanges(job: Job) -> DataFrame:
+    """Which raw object takes the place of which; `new` is null where nothing is left."""
+    return job.spark.read.schema(EXCHANGE_COLUMNS).json(job.settings.exchange)
+
+
+def events_replaced(job: Job) -> DataFrame:
+    """The events of the objects whose place others take."""
+    uris = [job.zone.uri(row.old) for row in exchanges(job).select("old").collect()]
+    return job.spark.read.schema("event_id string, event_time timestamp").parquet(*uris)
+
+
+def exchange_objects(job: Job) -> None:
+    """Exchange the objects in the ledger, in one commit. No later run takes an old one, taken
+    before or not. A new one counts as what the old one was; where that was not taken yet, the
+    schedule takes the new one. Done twice it changes nothing."""
+    if not job.settings.exchange:
+        return
+    recorded_at = sf.lit(job.settings.now.isoformat()).cast("timestamp").alias("recorded_at")
+    run = [sf.lit(job.settings.run_id).alias("run_id"), recorded_at]
+    known = job.spark.table(job.ledger).where("status <> 'superseded'")
+    known = known.select(sf.col("object_key").alias("old"), "status", "detail")
+    pairs = exchanges(job).persist()
+    old = pairs.selectExpr(
+        "old object_key",
+        *("NULL size", "NULL last_modified", "'superseded' status", "NULL rows"),
+        "coalesce('by ' || new, 'nothing is left of it') detail",
+    )
+    new = pairs.where("new IS NOT NULL").join(known, "old").dropDuplicates(["new"])
+    new = new.selectExpr(
+        "new object_key",
+        *("size", "last_modified", "status", "rows"),
+        "coalesce(detail, 'instead of ' || old) detail",
+    )
+    # Cut off from the ledger: Spark 4.1 plans no MERGE whose source reads its target.
+    entries = new.union(old).select("*", *run).localCheckpoint()
+    entries.createOrReplaceTempView("exchanged")
+    statement = (
+        f"MERGE INTO {job.ledger} t USING exchanged s ON t.object_key = s.object_key "
+        "WHEN MATCHED AND s.status = 'superseded' AND t.status <> 'superseded' "
+        "THEN UPDATE SET status = s.status, detail = s.detail "
+        "WHEN NOT MATCHED THEN INSERT *"
+    )
+    summary = {f"{SUMMARY}exchange_id": job.settings.run_id}
+    commit_once(job, job.ledger, summary, lambda: job.spark.sql(statement))
+
+
+def tombstones(job: Job) -> DataFrame | None:
+    """The devices that are erased, each with the arrival until which it is; None if none is."""
+    warehouse = job.spark.conf.get(f"spark.sql.catalog.{job.settings.catalog}.warehouse", None)
+    if not warehouse:
+        return None
+    files = f"{warehouse.rstrip('/')}/erasures/{job.settings.database}/*.json"
+    try:
+        found = job.spark.read.schema(TOMBSTONE_COLUMNS).json(files)
+    except AnalysisException as error:
+        if error.getCondition() != "PATH_NOT_FOUND":
+            raise
+        return None
+    return found.groupBy("device_digest").agg(sf.max("until").alias("erased_until"))
+
+
+def with_erasure(job: Job, rows: DataFrame) -> DataFrame | None:
+    """The rows with `erased_until` of their device, null for all others; None if none is erased."""
+    erased = tombstones(job)
+    if erased is None:
+        return None
+    digest = sf.sha2("device_id", 256)
+    joined = rows.join(sf.broadcast(erased), digest == sf.col("device_digest"), "left")
+    return joined.drop("device_digest")
+
+
+def leave_out_erased(job: Job, rows: DataFrame) -> DataFrame:
+    """Mark what a device sent before it was erased, whichever way it comes."""
+    marked = with_erasure(job, rows)
+    if marked is None:
+        return rows
+    is_erased = sf.col("arrival_time") < sf.col("erased_until")
+    fate = sf.when(is_erased, "erased").otherwise(sf.col(FATE))
+    return marked.withColumn(FATE, fate).drop("erased_until")
+
+
+def erase(job: Job) -> Row:
+    """Take the devices that have a tombstone out of every table, and forget every earlier state of
+    the tables. Killed anywhere and run again, it ends in the same tables."""
+    begin = time.monotonic()
+    create_tables(job)
+    settle_predecessors(job)
+    tables = [name for name in ERASED_FROM if job.spark.catalog.tableExists(job.table(name))]
+    summarised = [name for name in SUMMARIES if name in tables and is_up_to_date(job, name)]
+    removed = {name: delete_erased(job, name) for name in tables}
+    print(json.dumps({"erase": removed}), flush=True)
+    gone = removed["readings"] + removed.get("late_readings", 0)
+    nothing = Batch([], counts={"erased": gone})
+    summary = summary_of(job.settings, nothing, 0, completed_before(job))
+    finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
+    account = account_row(
+        summary, {"curated": 0, "snapshot_id": None, **marks_of(None)}, finished_at
+    )
+    write_account(job, account)
+    exchange_objects(job)
+    for name in (*tables, "curation_ledger", "curation_runs"):
+        rewrite_manifests(job, name)
+    for name in summarised:
+        mark_summarised(job, name)
+    for name in (*tables, "curation_ledger", "curation_runs"):
+        forget(job, name)
+    announce(job, account)
+    return account
+
+
+def delete_erased(job: Job, name: str) -> int:
+    """Delete the erased devices' rows from a table, in one commit; gives how many. By device id,
+    since only that tells which files hold some."""
+    table = job.table(name)
+    time_column, devices = ERASED_FROM[name], with_erasure(job, job.spark.table(table))
+    if devices is None:
+        return 0
+    devices = devices.where("erased_until IS NOT NULL")
+    if time_column:
+        is_old = sf.col(time_column) < sf.col("erased_until")
+        devices = devices.where(sf.coalesce(is_old, sf.lit(True)))
+    until = sf.unix_micros(sf.max("erased_until")).alias("until")
+    found = devices.groupBy("device_id").agg(until, sf.count("*").alias("rows")).collect()
+    if not found:
+        return 0
+    conditions = []
+    for row in found:
+        conditions.append(f"device_id = {literal(row.device_id)}")
+        if time_column:
+            is_old = f"{time_column} < timestamp_micros({row.until})"
+            conditions[-1] += f" AND ({time_column} IS NULL OR {is_old})"
+    job.spark.sql(f"DELETE FROM {table} WHERE ({') OR ('.join(conditions)})")  # noqa: S608 - literals
+    return sum(row.rows for row in found)
+
+
+def literal(text: str) -> str:
+    """A text in SQL; a DELETE takes no parameters."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def is_up_to_date(job: Job, name: str) -> bool:
+    """Whether a summary is made of `readings` as they are, and of no device that sends again after
+    it was erased: taking out its rows is then all that there is to do."""
+    told = newest_mark(job, name)
+    if told is None:
+        return False
+    newer = job.spark.table(f"{job.readings}.snapshots").join(
+        job.spark.table(f"{job.readings}.history").where("is_current_ancestor"), "snapshot_id"
+    )
+    by_age = newer.orderBy(sf.desc("made_current_at")).select("snapshot_id", "operation").collect()
+    unseen = itertools.takewhile(lambda row: str(row.snapshot_id) != told[SUMMARISED], by_age)
+    if any(row.operation != "replace" for row in unseen):
+        return False
+    devices = with_erasure(job, job.spark.table(job.readings))
+    return devices is None or devices.where("arrival_time >= erased_until").isEmpty()
+
+
+def newest_mark(job: Job, name: str) -> dict[str, str] | None:
+    """What the summary job told with its last commit to a table."""
+    table = job.table(name)
+    history = job.spark.table(f"{table}.history").where("is_current_ancestor")
+    snapshots = job.spark.table(f"{table}.snapshots").join(history, "snapshot_id")
+    marked = snapshots.where(sf.col("summary")[SUMMARISED].isNotNull())
+    newest = marked.orderBy(sf.desc("made_current_at")).first()
+    if newest is None:
+        return None
+    return {key: text for key, text in newest.summary.items() if key.startswith("summary.")}
+
+
+def mark_summarised(job: Job, name: str) -> None:
+    """Tell the summary job, in its own words, that the table is made of `readings` as they are, or
+    it would make it anew from all of them."""
+    marks = newest_mark(job, name) or {}
+    marks[SUMMARISED] = str(newest_snapshot(job))
+    rows = job.spark.table(job.table(name)).where("false").writeTo(job.table(name))
+    for key, text in marks.items():
+        rows = rows.option(f"snapshot-property.{key}", text)
+    rows.append()
+
+
+def rewrite_manifests(job: Job, name: str) -> None:
+    """Leave deleted files out of the manifests: with each stand the least and the greatest device
+    id that it held. Iceberg leaves a single manifest as it is, unless it is to become several."""
+    table = job.table(name)
+    manifests = job.spark.table(f"{table}.manifests").where("content = 0")
+    (row,) = manifests.agg(
+        sf.count("*").alias("all"),
+        sf.sum("length").alias("bytes"),
+        sf.count_if(sf.col("deleted_data_files_count") > 0).alias("with_deleted"),
+    ).collect()
+    if not row.with_deleted:
+        return
+    target = "commit.manifest.target-size-bytes"
+    if row["all"] == 1:
+        half = f"'{target}' = '{max(1, row.bytes // 2)}'"
+        job.spark.sql(f"ALTER TABLE {table} SET TBLPROPERTIES ({half})")
+    call = f"CALL `{job.settings.catalog}`.system.rewrite_manifests"
+    job.spark.sql(f"{call}(table => '{job.settings.database}.{name}', use_caching => false)")
+    if row["all"] == 1:
+        job.spark.sql(f"ALTER TABLE {table} UNSET TBLPROPERTIES ('{target}')")
+
+
+def forget(job: Job, name: str) -> None:
+    """Expire every snapshot but the current one, and delete the files that only they know. Nobody
+    needs them: the lock is held and all runs are settled."""
+    now = int(time.time() * 1_000) + 1
+    job.spark.sql(
+        f"CALL `{job.settings.catalog}`.system.expire_snapshots("
+        f"table => '{job.settings.database}.{name}', older_than => timestamp_millis({now}), "
+        "retain_last => 1, stream_results => true)"
+    )
+    job.spark.catalog.refreshTable(job.table(name))
 
 
 if __name__ == "__main__":
