@@ -1105,7 +1105,8 @@ def replay(job: Job, selection: Selection) -> Row | None:
     print(json.dumps({"replay": counts_of(job, batch, changes)}), flush=True)
     if job.settings.dry_run:
         return None
-    leave_late(job, batch.replaced)  # as they were read before
+    if batch.replaced is not None:
+        leave_late(job, batch.replaced)  # as they were read before
     too_old = commit_late(job, batch)
     curated = batch.of("curated")
     done = {"curated": batch.counts.get("curated", 0), **marks_of(curated)}
@@ -1430,7 +1431,8 @@ def exchange_objects(job: Job) -> None:
     statement = (
         f"MERGE INTO {job.ledger} t USING exchanged s ON t.object_key = s.object_key "
         "WHEN MATCHED AND s.status = 'superseded' AND t.status <> 'superseded' "
-        "THEN UPDATE SET status = s.status, detail = s.detail "
+        "THEN UPDATE SET status = s.status, detail = s.detail, "
+        "rows = if(t.status = 'set_aside', NULL, t.rows) "  # no account has them
         "WHEN NOT MATCHED THEN INSERT *"
     )
     summary = {f"{SUMMARY}exchange_id": job.settings.run_id}
@@ -1520,8 +1522,8 @@ def delete_erased(job: Job, name: str) -> int:
     for row in found:
         conditions.append(f"device_id = {literal(row.device_id)}")
         if time_column:
-            is_old = f"{time_column} < timestamp_micros({row.until})"
-            conditions[-1] += f" AND ({time_column} IS NULL OR {is_old})"
+            moment = f"timestamp_micros({row.until})"
+            conditions[-1] += f" AND ({time_column} IS NULL OR {time_column} < {moment})"
     job.spark.sql(f"DELETE FROM {table} WHERE ({') OR ('.join(conditions)})")  # noqa: S608 - literals
     return sum(row.rows for row in found)
 

@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ops.audit.command import add_audit
 from ops.command_line import ProgressLine
 from ops.cost.command import add_cost
+from ops.erase.command import add_erase
 from ops.errors import OperationError
 from ops.history.command import add_import
 from ops.pause.command import add_pause
@@ -47,6 +48,7 @@ def run(arguments: Sequence[str], progress: ProgressLine | None = None) -> int:
     add_import(commands)
     add_pause(commands)
     add_cost(commands)
+    add_erase(commands)
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace, ProgressLine], int] = options.command
     progress = progress or ProgressLine(sys.stderr)

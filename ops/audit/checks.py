@@ -38,6 +38,11 @@ _CURATED_IS_NOT_DOUBTFUL: Final = _IS_NOT_DOUBTFUL.format(
 )
 _ON_STREAM_IS_NOT_DOUBTFUL: Final = _IS_NOT_DOUBTFUL.format(shard="s.shard", sequence="s.sequence")
 _OURS: Final = frozenset({"object_key"})
+# That a row's device was erased after the row had arrived.
+_IS_ERASED: Final = (
+    "EXISTS (SELECT 1 FROM tombstones e WHERE e.device_digest = sha256({row}.device_id)"
+    " AND {row}.arrival_time < e.until)"
+)
 
 # How a value of the raw zone compares with the curated one where the job changes it on purpose.
 _ADJUSTED: Final = {
@@ -85,20 +90,23 @@ def prepare(case: Case) -> None:
     """Make the views that the checks share, and note which objects are missing.
 
     `ledger`: the entries that count. `accepted`: the raw rows that arrived in the scope. `curated`:
-    the rows of the curated tables that did, with the parts of their record ids. `doubtful`: the
-    records of objects that can't be read, as ranges.
+    the rows of the curated tables that did, with the parts of their record ids. Both say of each
+    row whether its device is erased. `doubtful`: the records of objects that can't be read, as
+    ranges.
     """
     make = case.database.execute
     # A run writes its plan first: an entry counts once the run has its account.
     make("CREATE VIEW ledger AS FROM curation_ledger SEMI JOIN curation_runs USING (run_id)")
     for (key,) in case.query(
         "SELECT object_key FROM ledger ANTI JOIN raw_objects USING (object_key)"
+        " WHERE status <> 'superseded'"
     ):
         if not _may_be_gone(key, case):
             add_raw_object(case.database, key, "missing", None)
     make("CREATE VIEW doubtful AS FROM raw_objects WHERE state <> 'whole'")
     make(
-        f"CREATE TABLE accepted AS SELECT *, {_has_no_value(case)} AS is_dropped FROM raw_rows"
+        f"CREATE TABLE accepted AS SELECT *, {_has_no_value(case)} AS is_dropped,"
+        f" {_IS_ERASED.format(row='raw_rows')} AS is_erased FROM raw_rows"
         " WHERE arrival_time >= coalesce($since, '-infinity'::TIMESTAMPTZ)"
         " AND arrival_time < coalesce($until, 'infinity'::TIMESTAMPTZ)",
         {"since": case.scope.since, "until": case.scope.until},
@@ -109,7 +117,7 @@ def prepare(case: Case) -> None:
     make(
         "CREATE VIEW curated AS SELECT *, split_part(record_id, ':', 1) AS record_shard,"
         f" lpad(split_part(record_id, ':', 2), {SEQUENCE_DIGITS}, '0') AS record_sequence"
-        f" FROM ({union})"
+        f", {_IS_ERASED.format(row='u')} AS is_erased FROM ({union}) u"
     )
 
 
@@ -165,6 +173,7 @@ def objects_not_taken(case: Case) -> Iterator[Finding]:
     horizon = horizon_of(case)
     found = case.query(
         "SELECT object_key FROM raw_objects ANTI JOIN curation_ledger USING (object_key)"
+        " ANTI JOIN ledger_in_the_end USING (object_key)"
         " WHERE object_key < least($horizon, $end) AND state NOT IN ('foreign', 'missing')"
         " ORDER BY object_key",
         horizon=horizon,
@@ -203,7 +212,8 @@ def rows_missing(case: Case) -> Iterator[Finding]:
     found = case.query(
         """SELECT a.event_id, min(a.object_key) FROM accepted a JOIN ledger l USING (object_key)
         ANTI JOIN known_ids k ON k.event_id = a.event_id
-        WHERE l.status = 'curated' AND NOT a.is_dropped GROUP BY ALL ORDER BY 2, 1"""
+        WHERE l.status = 'curated' AND NOT a.is_dropped AND NOT a.is_erased
+        GROUP BY ALL ORDER BY 2, 1"""
     )
     for event_id, key in found:
         yield Finding("row_missing", event_id, f"accepted in {key}")
@@ -214,13 +224,20 @@ def rows_extra(case: Case) -> Iterator[Finding]:
     found = case.query(
         f"""SELECT c.event_id, c.table_name, c.device_id FROM curated c
         ANTI JOIN raw_rows r ON r.event_id = c.event_id
-        WHERE {_CURATED_IS_NOT_DOUBTFUL}
+        WHERE {_CURATED_IS_NOT_DOUBTFUL} AND NOT c.is_erased
         AND c.arrival_time >= coalesce($kept, c.arrival_time)
         ORDER BY 1""",
         kept=case.kept_since,
     )
     for event_id, table, device in found:
         yield Finding("row_extra", event_id, f"in {table}, device {device}")
+
+
+def rows_not_erased(case: Case) -> Iterator[Finding]:
+    """Curated rows of a device that was erased after they had arrived."""
+    found = case.query("SELECT event_id, table_name FROM curated WHERE is_erased ORDER BY 1")
+    for event_id, table in found:
+        yield Finding("row_not_erased", event_id, f"in {table}")
 
 
 def rows_duplicated(case: Case) -> Iterator[Finding]:
@@ -268,8 +285,9 @@ def rows_altered(case: Case) -> Iterator[Finding]:
 def accounts_wrong(case: Case) -> Iterator[Finding]:
     """Runs whose figures do not add up, by themselves or with the ledger."""
     found = case.query(
-        """SELECT r.run_id, r.rows_in, r.curated, r.duplicates, r.dropped, coalesce(r.too_old, 0),
-            coalesce(sum(l.rows) FILTER (l.status = 'curated'), 0)
+        """SELECT r.run_id, r.rows_in, r.curated, r.duplicates, r.dropped,
+            coalesce(r.too_old, 0) + coalesce(r.erased, 0),
+            coalesce(sum(l.rows) FILTER (l.status IN ('curated', 'superseded')), 0)
         FROM curation_runs r LEFT JOIN curation_ledger l USING (run_id)
         WHERE coalesce(r.kind, 'schedule') = 'schedule'
         AND r.started_at >= coalesce($since, r.started_at)
@@ -277,13 +295,14 @@ def accounts_wrong(case: Case) -> Iterator[Finding]:
         since=case.scope.since,
         until=case.scope.until,
     )
-    for run_id, rows_in, curated, duplicates, dropped, too_old, taken in found:
-        parts = curated + duplicates + dropped + too_old
+    for run_id, rows_in, curated, duplicates, dropped, others, taken in found:
+        parts = curated + duplicates + dropped + others
         if rows_in != parts or rows_in != taken:
             yield Finding(
                 "account_wrong",
                 run_id,
-                f"{rows_in:,} rows in; curated, duplicates, dropped and too old are {parts:,};"
+                f"{rows_in:,} rows in; curated, duplicates, dropped, too old and erased are"
+                f" {parts:,};"
                 f" the ledger has {taken:,}",
             )
 
@@ -294,6 +313,7 @@ CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     objects_not_taken,
     rows_missing,
     rows_extra,
+    rows_not_erased,
     rows_duplicated,
     rows_altered,
     accounts_wrong,

@@ -2,7 +2,8 @@
 
 Order matters, since nothing stands still meanwhile: the stream, the run's accounts and ledger, the
 zones, the curated tables, then what has come into the raw zone since. So each thing is compared
-with something at least as new, and a curation run in progress makes no finding.
+with something at least as new, and a curation run in progress makes no finding. What the ledger
+says in the end of objects in whose place others came counts: these are no evidence of anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pyiceberg.exceptions import NoSuchTableError
 
 from ops import failed_zone
 from ops.audit.findings import Scope
+from ops.erasures import Erasures
 from ops.errors import OperationError
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX, hour_folder
@@ -48,8 +50,10 @@ _TABLES: Final = """
         last_modified TIMESTAMPTZ);
     CREATE TABLE curation_runs (
         run_id TEXT, kind TEXT, started_at TIMESTAMPTZ, rows_in BIGINT, curated BIGINT,
-        duplicates BIGINT, dropped BIGINT, too_old BIGINT);
-    CREATE TABLE curation_ledger (object_key TEXT, status TEXT, rows BIGINT, run_id TEXT)"""
+        duplicates BIGINT, dropped BIGINT, too_old BIGINT, erased BIGINT);
+    CREATE TABLE curation_ledger (object_key TEXT, status TEXT, rows BIGINT, run_id TEXT);
+    CREATE TABLE ledger_in_the_end (object_key TEXT, status TEXT);
+    CREATE TABLE tombstones (device_digest TEXT, until TIMESTAMPTZ)"""
 SEQUENCE_DIGITS: Final = 56
 # Times of arrival are approximate; a shard's records are in this order but for less than that.
 _ARRIVAL_SLACK: Final = timedelta(minutes=1)
@@ -66,6 +70,8 @@ class Places(Protocol):
     def rejected_zone_bucket(self) -> str: ...
     @property
     def failed_zone_bucket(self) -> str: ...
+    @property
+    def curated_zone_bucket(self) -> str: ...
     @property
     def database_name(self) -> str: ...
 
@@ -92,6 +98,9 @@ def gather(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) 
     load_stream(sources, scope, database)
     load_table(sources, "curation_runs", EVERY_ROW, database)
     load_table(sources, "curation_ledger", EVERY_ROW, database)
+    erasures = Erasures(sources.s3, sources.stack.curated_zone_bucket, sources.stack.database_name)
+    for digest, until in erasures.tombstones().items():
+        database.execute("INSERT INTO tombstones VALUES (?, ?)", (digest, until))
     load_raw_zone(sources, scope, database)
     load_rejected_zone(sources, scope, database)
     load_failed_zone(sources, scope, database)
@@ -101,7 +110,21 @@ def gather(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConnection) 
         scope = replace(scope, written_until=None)
         load_rejected_zone(sources, scope, database)
     load_raw_zone(sources, scope, database)
+    _insert_held(database, erasures.positions())
+    load_table(sources, "curation_ledger", EVERY_ROW, database, into="ledger_in_the_end")
+    leave_out_superseded(database)
     return scope
+
+
+def leave_out_superseded(database: duckdb.DuckDBPyConnection) -> None:
+    """Forget the raw objects in whose place others came, before the audit or while it read."""
+    database.execute("""
+        CREATE TABLE superseded AS
+            SELECT object_key FROM ledger_in_the_end WHERE status = 'superseded';
+        UPDATE curation_ledger SET status = 'superseded'
+            WHERE object_key IN (FROM superseded);
+        DELETE FROM raw_objects WHERE object_key IN (FROM superseded);
+        DELETE FROM raw_rows WHERE object_key IN (FROM superseded)""")
 
 
 def _is_accounted_for(scope: Scope, database: duckdb.DuckDBPyConnection) -> bool:
@@ -156,7 +179,13 @@ def load_raw_zone(sources: Sources, scope: Scope, database: duckdb.DuckDBPyConne
     """The raw objects that are not in the database yet, each checked against the digest in its
     name, and the rows of those that are whole."""
     bucket = sources.stack.raw_zone_bucket
-    known = {key for (key,) in database.execute("SELECT object_key FROM raw_objects").fetchall()}
+    known = {
+        key
+        for (key,) in database.execute(
+            "SELECT object_key FROM raw_objects"
+            " UNION ALL SELECT object_key FROM curation_ledger WHERE status = 'superseded'"
+        ).fetchall()
+    }
     for key, modified in list_zone(sources.s3, bucket, RAW_PREFIX, scope):
         if key in known:
             continue
@@ -195,7 +224,12 @@ def load_failed_zone(sources: Sources, scope: Scope, database: duckdb.DuckDBPyCo
 
 
 def load_table(
-    sources: Sources, name: str, condition: str, database: duckdb.DuckDBPyConnection
+    sources: Sources,
+    name: str,
+    condition: str,
+    database: duckdb.DuckDBPyConnection,
+    *,
+    into: str = "",
 ) -> None:
     """The rows of an Iceberg table for which the condition holds; none without such a table."""
     sources.progress(f"table {name}")
@@ -203,7 +237,8 @@ def load_table(
         table = sources.catalogue.load_table((sources.stack.database_name, name))
     except NoSuchTableError:
         return
-    _insert(database, name, table.scan(row_filter=condition).to_arrow_batch_reader())
+    rows = table.scan(row_filter=condition).to_arrow_batch_reader()
+    _insert(database, into or name, rows)
 
 
 def arrived_in(scope: Scope) -> str:

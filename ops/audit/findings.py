@@ -36,6 +36,10 @@ KINDS: Final = {
         "in a curated table, and accepted nowhere in raw",
         "find who wrote it (the table's snapshots), then delete it",
     ),
+    "row_not_erased": (
+        "in a curated table, though its device was erased after it had arrived",
+        "`erase` the device again: it goes on where it was stopped",
+    ),
     "row_duplicated": (
         "more than one curated row has its event id",
         "`replay` its day",

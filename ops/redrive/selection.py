@@ -63,7 +63,7 @@ def devices_of(data: bytes) -> frozenset[str]:
 def _devices_of_one(data: bytes) -> frozenset[str]:
     value = _parsed(data)
     if not (isinstance(value, dict) and PAYLOAD_KEY in value):
-        return frozenset(_named_in(value))
+        return frozenset(devices_named_in(value))
     topic, client_id = value.get("topic"), value.get("client_id")
     senders = [client_id, thing_of(topic) if isinstance(topic, str) else None]
     try:
@@ -71,10 +71,10 @@ def _devices_of_one(data: bytes) -> frozenset[str]:
     except (TypeError, ValueError, binascii.Error):
         payload = None
     sent_by = {sender for sender in senders if isinstance(sender, str) and sender}
-    return frozenset(sent_by | set(_named_in(payload)))
+    return frozenset(sent_by | set(devices_named_in(payload)))
 
 
-def _named_in(value: object) -> Iterator[str]:
+def devices_named_in(value: object) -> Iterator[str]:
     """The device ids in a payload, under every name and in every place that the contract knows."""
     for reading in value if isinstance(value, list) else [value]:
         if not isinstance(reading, dict):

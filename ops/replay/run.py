@@ -6,13 +6,12 @@ without `apply` the job is told to write nothing.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ops.errors import OperationError
+from ops.curation_job import CurationJob
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -20,11 +19,7 @@ if TYPE_CHECKING:
 
 # Under it the job's role may read, and no table lies there.
 LISTS_PREFIX: Final = "curated/replays/"
-POLL_SECONDS: Final = 5.0
-# CloudWatch shows a line some seconds after it was printed.
-LOG_PATIENCE_SECONDS: Final = 120.0
-
-_ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED", "ERROR", "EXPIRED"})
+HALF_DONE: Final = "No day is half replayed; running it again finishes it."
 
 
 @dataclass(frozen=True)
@@ -62,15 +57,10 @@ class Replay:
     def run(self, selection: Selection, now: datetime, *, apply: bool) -> Outcome:
         """Run the job for the selection and give what it said; OperationError if it failed."""
         arguments = self._arguments(selection, now) | ({} if apply else {"--dry_run": "true"})
-        try:
-            run_id = self.glue.start_job_run(JobName=self.job_name, Arguments=arguments)["JobRunId"]
-        except self.glue.exceptions.ConcurrentRunsExceededException as error:
-            raise OperationError(
-                f"a run of {self.job_name} is in progress, and only one may write: try again when "
-                f"it has ended (aws glue get-job-runs --job-name {self.job_name})"
-            ) from error
-        self._await(run_id)
-        return self._outcome(run_id, apply=apply)
+        job = CurationJob(self.job_name, self.glue, self.logs, self.pause, self.progress)
+        awaited = ("replay", "account") if apply else ("replay",)
+        said = job.run(arguments, awaited, HALF_DONE)
+        return Outcome(said["replay"], said.get("account"))
 
     def _arguments(self, selection: Selection, now: datetime) -> dict[str, str]:
         arguments = {}
@@ -89,61 +79,3 @@ class Replay:
         body = "".join(f"{key}\n" for key in keys).encode()
         self.s3.put_object(Bucket=self.curated_bucket, Key=name, Body=body)
         return f"s3://{self.curated_bucket}/{name}"
-
-    def _await(self, run_id: str) -> None:
-        waited = 0.0
-        while True:
-            run = self.glue.get_job_run(JobName=self.job_name, RunId=run_id)["JobRun"]
-            state = run["JobRunState"]
-            if state in _ENDED:
-                break
-            self.progress(f"{self.job_name}: {state.lower()}, {waited:.0f} s")
-            self.pause(POLL_SECONDS)
-            waited += POLL_SECONDS
-        if state != "SUCCEEDED":
-            raise OperationError(
-                f"run {run_id} of {self.job_name} ended as {state}: "
-                f"{run.get('ErrorMessage', 'it gave no reason')}. Its log is in "
-                f"{self._log_group()}. No day is half replayed; running it again finishes it."
-            )
-
-    def _outcome(self, run_id: str, *, apply: bool) -> Outcome:
-        waited = 0.0
-        while True:
-            said: dict[str, dict[str, Any]] = {}
-            for line in self._lines(run_id):
-                said |= line
-            if "replay" in said and ("account" in said or not apply):
-                return Outcome(said["replay"], said.get("account"))
-            if waited >= LOG_PATIENCE_SECONDS:
-                raise OperationError(
-                    f"run {run_id} succeeded, but its counts are not in {self._log_group()}: look "
-                    "there, or in the table curation_runs"
-                )
-            self.progress(f"waiting for the log of {run_id}")
-            self.pause(POLL_SECONDS)
-            waited += POLL_SECONDS
-
-    def _lines(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """The JSON lines that the run printed."""
-        place: dict[str, str] = {}
-        while True:
-            try:
-                answer = self.logs.get_log_events(
-                    logGroupName=self._log_group(),
-                    logStreamName=run_id,
-                    startFromHead=True,
-                    **place,
-                )
-            except self.logs.exceptions.ResourceNotFoundException:
-                return  # nothing has arrived yet
-            for event in answer["events"]:
-                if event["message"].startswith('{"'):
-                    yield json.loads(event["message"])
-            if answer["nextForwardToken"] == place.get("nextToken"):
-                return
-            place = {"nextToken": answer["nextForwardToken"]}
-
-    def _log_group(self) -> str:
-        job = self.glue.get_job(JobName=self.job_name)["Job"]
-        return f"{job['DefaultArguments']['--custom-logGroup-prefix']}/output"

@@ -10,12 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from pyspark.errors import PySparkException
 
 import curate_telemetry as job
+import ops.erase.tables
 import summarise_devices
 from tests.spark.lake import NOON, Lake, raw_row
-from tests.spark.test_exactly_once import Killed, after
 
 GONE, KEPT = "truck-71", "truck-7"
 UNTIL = NOON + timedelta(hours=6)
@@ -24,7 +23,7 @@ TABLES = (*job.ERASED_FROM, "curation_ledger", "curation_runs")
 
 
 def warehouse(lake: Lake) -> Path:
-    return Path(lake.spark.conf.get("spark.sql.catalog.lake.warehouse"))
+    return Path(str(lake.spark.conf.get("spark.sql.catalog.lake.warehouse")))
 
 
 def bury(lake: Lake, device: str = GONE, until: datetime = UNTIL) -> None:
@@ -135,6 +134,7 @@ def state(lake: Lake) -> dict[str, list[str]]:
 def test_an_erased_device_is_in_no_table_snapshot_or_file_and_the_others_are_as_they_were(
     lake: Lake, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert job.ERASED_FROM == ops.erase.tables.ERASED_FROM
     objects = filled(lake)
     before = {name: content(lake, name) for name in job.ERASED_FROM}
     assert all(of(GONE, rows) and of(KEPT, rows) for rows in before.values())

@@ -30,6 +30,7 @@ JOB_SCRIPT = ROOT / "glue" / "curate_telemetry.py"
 ARGUMENTS_OF_A_SINGLE_RUN = {
     *("--run_id", "--now", "--dry_run"),
     *("--replay_days", "--replay_device", "--replay_objects", "--replay_late"),
+    *("--exchange", "--erase"),
 }
 
 # https://docs.aws.amazon.com/glue/latest/dg/aws-glue-programming-etl-glue-arguments.html

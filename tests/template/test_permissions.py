@@ -24,6 +24,7 @@ CODE = {
     "PauseIngestionRole": [ROOT / "functions" / "pause_ingestion"],
     "AuditLakeRole": [
         ROOT / "functions" / "audit_lake",
+        ROOT / "ops" / "erasures.py",
         ROOT / "ops" / "failed_zone.py",
         *(
             ROOT / "ops" / "audit" / f"{module}.py"

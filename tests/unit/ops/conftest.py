@@ -134,7 +134,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         s3 = boto3.client("s3")
-        for bucket in ("rejected-zone", "failed-zone"):
+        for bucket in ("rejected-zone", "failed-zone", "curated-zone"):
             s3.create_bucket(Bucket=bucket)
         kinesis = boto3.client("kinesis")
         kinesis.create_stream(StreamName="telemetry", ShardCount=1)

@@ -1,0 +1,1 @@
+"""The erasure: one device leaves every zone and table, and is kept out of what comes later."""

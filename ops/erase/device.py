@@ -1,0 +1,96 @@
+"""What is a device's, in a record or a rejected row, and what is left when it is taken out.
+
+A reading is the device's if it names the device; what names none, or can't be read, is its sender's
+(the client id, a level of the topic). A reading of another device stays, though the device sent
+it: a gateway can be erased without those that it speaks for. Only what was rejected because the
+device spoke in another's name is the device's.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ops.redrive.selection import devices_named_in
+from ops.rejected_zone import RejectedRow, record_data
+from telemetry_contract.decoding import PAYLOAD_KEY, SUB_SEQUENCE_KEY
+from telemetry_contract.json_text import cut_elements, parse, text_of
+from telemetry_contract.rejection import ContractViolation, Reason
+
+# Characters that a device id may have, so that no longer id is taken for a shorter one.
+_ID_CHARACTERS: Final = rb"[A-Za-z0-9:_.@+-]"
+
+
+def is_rejected_row_of(row: RejectedRow, device: str) -> bool:
+    """Whether a row of the rejected zone is the device's, all of it."""
+    senders = {row.client_id, *(row.topic or "").split("/")}
+    if row.reason == Reason.IDENTITY_MISMATCH and device in senders:
+        return True
+    # An array that was rejected whole goes whole: nobody could take it apart before either.
+    return without_device(record_data(row), device) is not None
+
+
+def without_device(data: bytes, device: str) -> list[bytes] | None:
+    """The records, as they stand on the stream, that are left of one when the device is taken out
+    of it; None if it is not in it. What is left of an array are its other elements, each with its
+    place, so that it becomes the reading that it would have been."""
+    envelope, payload = _opened(data)
+    senders = {envelope.get("client_id"), *str(envelope.get("topic", "")).split("/")}
+    try:
+        text = text_of(payload)
+        value = parse(text)
+    except (ContractViolation, RecursionError):
+        named = re.search(rb"(?<!%b)%b(?!%b)" % _token(device), payload)
+        return [] if device in senders or named else None
+    if not isinstance(value, list):
+        return [] if _is_of(value, device, senders) else None
+    kept = [not _is_of(element, device, senders) for element in value]
+    if all(kept) and value:
+        return None
+    if not value:
+        return [] if device in senders else None
+    return list(_elements(text, kept, envelope))
+
+
+def payload_without_device(payload: bytes, device: str, topic: str, client: str) -> bytes | None:
+    """The payload of a message that is on no stream yet, without the device; None if nothing of it
+    is left. Its elements have no places yet."""
+    envelope = {"topic": topic, "client_id": client}
+    data = json.dumps(envelope | {PAYLOAD_KEY: base64.b64encode(payload).decode()}).encode()
+    left = without_device(data, device)
+    if left is None:
+        return payload
+    if not left:
+        return None
+    return b"[" + b",".join(_opened(one)[1] for one in left) + b"]"
+
+
+def _is_of(value: object, device: str, senders: set[Any]) -> bool:
+    named = set(devices_named_in(value))
+    return device in named or (not named and device in senders)
+
+
+def _elements(text: str, kept: list[bool], envelope: dict[str, Any]) -> Iterator[bytes]:
+    for place, (element, is_kept) in enumerate(zip(cut_elements(text), kept, strict=True)):
+        if is_kept:
+            payload = {PAYLOAD_KEY: base64.b64encode(element).decode(), SUB_SEQUENCE_KEY: place}
+            yield json.dumps({**envelope, **payload}, separators=(",", ":")).encode()
+
+
+def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The envelope of a record, empty if it has none, and its payload."""
+    try:
+        value = json.loads(data)
+        if isinstance(value, dict) and PAYLOAD_KEY in value:
+            return value, base64.b64decode(value[PAYLOAD_KEY], validate=True)
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        pass
+    return {}, data
+
+
+def _token(device: str) -> tuple[bytes, bytes, bytes]:
+    return _ID_CHARACTERS, re.escape(device.encode()), _ID_CHARACTERS
