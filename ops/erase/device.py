@@ -17,8 +17,11 @@ from typing import Any, Final
 
 from ops.redrive.selection import devices_named_in
 from ops.rejected_zone import RejectedRow, record_data
+from telemetry_contract.aggregation import MAGIC, de_aggregate
 from telemetry_contract.decoding import PAYLOAD_KEY, SUB_SEQUENCE_KEY
 from telemetry_contract.json_text import cut_elements, parse, text_of
+from telemetry_contract.limits import Limits
+from telemetry_contract.record import Record
 from telemetry_contract.rejection import ContractViolation, Reason
 
 # Characters that a device id may have, so that no longer id is taken for a shorter one.
@@ -38,14 +41,15 @@ def without_device(data: bytes, device: str) -> list[bytes] | None:
     """The records, as they stand on the stream, that are left of one when the device is taken out
     of it; None if it is not in it. What is left of an array are its other elements, each with its
     place, so that it becomes the reading that it would have been."""
+    if data.startswith(MAGIC):
+        return _aggregate_without(data, device)
     envelope, payload = _opened(data)
     senders = {envelope.get("client_id"), *str(envelope.get("topic", "")).split("/")}
     try:
         text = text_of(payload)
         value = parse(text)
     except (ContractViolation, RecursionError):
-        named = re.search(rb"(?<!%b)%b(?!%b)" % _token(device), payload)
-        return [] if device in senders or named else None
+        return [] if device in senders or _names(payload, device) else None
     if not isinstance(value, list):
         return [] if _is_of(value, device, senders) else None
     kept = [not _is_of(element, device, senders) for element in value]
@@ -54,6 +58,38 @@ def without_device(data: bytes, device: str) -> list[bytes] | None:
     if not value:
         return [] if device in senders else None
     return list(_elements(text, kept, envelope))
+
+
+def _aggregate_without(data: bytes, device: str) -> list[bytes] | None:
+    """The same of an aggregate: its other user records, each with its place."""
+    parts: list[tuple[Record, int, bytes]] = []
+    for one in de_aggregate("", 0, data, Limits()):
+        if isinstance(one, Record):
+            parts.append((one, one.sub_sequence or 0, one.payload))
+        elif one.reason == Reason.MALFORMED_AGGREGATE:
+            return [] if _names(data, device) else None
+        else:
+            parts.append((one.record, one.sub_sequence, one.payload))
+    kept = [
+        _enveloped(record, place, payload)
+        for record, place, payload in parts
+        if without_device(_enveloped(record, place, payload), device) is None
+    ]
+    return None if len(kept) == len(parts) else kept
+
+
+def _enveloped(record: Record, place: int, payload: bytes) -> bytes:
+    """A user record as a record by itself."""
+    told = {
+        "topic": record.topic,
+        "client_id": record.client_id,
+        "principal": record.principal,
+        "broker_time": None if record.broker_time is None else record.broker_time // 1_000,
+        "ingest_id": record.ingest_id,
+    }
+    said = {name: value for name, value in told.items() if value is not None}
+    said |= {PAYLOAD_KEY: base64.b64encode(payload).decode(), SUB_SEQUENCE_KEY: place}
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def payload_without_device(payload: bytes, device: str, topic: str, client: str) -> bytes | None:
@@ -92,5 +128,7 @@ def _opened(data: bytes) -> tuple[dict[str, Any], bytes]:
     return {}, data
 
 
-def _token(device: str) -> tuple[bytes, bytes, bytes]:
-    return _ID_CHARACTERS, re.escape(device.encode()), _ID_CHARACTERS
+def _names(payload: bytes, device: str) -> bool:
+    """Whether the device's whole id stands in what can't be read."""
+    parts = (_ID_CHARACTERS, re.escape(device.encode()), _ID_CHARACTERS)
+    return re.search(rb"(?<!%b)%b(?!%b)" % parts, payload) is not None

@@ -15,6 +15,7 @@ from ops.errors import OperationError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 READERS: Final = 16
 # DeleteObjects takes so many keys a call.
@@ -63,11 +64,10 @@ def delete_versions(s3: S3Client, bucket: str, versions: Iterable[Version]) -> i
     """Delete these versions for good, and tell how many; OperationError if some can't be."""
     deleted = 0
     for some in batched(versions, MAX_DELETED, strict=False):
-        named = [{"Key": one.key, "VersionId": one.version_id} for one in some]
-        answer = s3.delete_objects(
-            Bucket=bucket,
-            Delete={"Objects": named, "Quiet": True},  # type: ignore[typeddict-item]
-        )
+        named: list[ObjectIdentifierTypeDef] = [
+            {"Key": one.key, "VersionId": one.version_id} for one in some
+        ]
+        answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
         if errors := answer.get("Errors", []):
             told = f"{errors[0].get('Key')}: {errors[0].get('Message')}"
             raise OperationError(

@@ -227,10 +227,10 @@ class Search:
 
     def _message(self, version: Version) -> list[Found]:
         """A message that the rule could not deliver."""
-        document = self._document(version)
+        document = self._document(version) or {}
         try:
-            payload = base64.b64decode(document["base64OriginalPayload"])  # type: ignore[index]
-            topic, client = str(document["topic"]), str(document.get("clientId"))  # type: ignore[index,union-attr]
+            payload = base64.b64decode(document["base64OriginalPayload"])
+            topic, client = str(document["topic"]), str(document.get("clientId"))
         except (KeyError, TypeError, ValueError):
             return [Unread("failed", version)]
         left = payload_without_device(payload, self.target.device, topic, client)
@@ -239,7 +239,7 @@ class Search:
         if left is None or not version.is_current:
             return [Holding("failed", version, 1)]
         told = {"base64OriginalPayload": base64.b64encode(left).decode()}
-        body = json.dumps({**(document or {}), **told}, separators=(",", ":")).encode()
+        body = json.dumps({**document, **told}, separators=(",", ":")).encode()
         return [Holding("failed", version, 1, (), version.key, body)]
 
     def _document(self, version: Version) -> dict[str, Any] | None:

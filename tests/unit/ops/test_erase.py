@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
 
+from events.generate_kinesis import aggregate
+from ops.curation_job import CurationJob
 from ops.erase.command import is_confirmed
 from ops.erase.device import without_device
 from ops.erase.report import lines_of, removed_lines
@@ -149,7 +152,7 @@ class Scene:
             Search(lake.s3, lake.stack, target, superseded, progress),
             Tables(lake.s3, lake.stack, catalogue, progress),
             Erasures(lake.s3, "curated-zone", database),
-            self.job,  # type: ignore[arg-type]
+            cast("CurationJob", self.job),
             progress,
         )
 
@@ -228,7 +231,7 @@ def scene(deployed: Deployed) -> Scene:
         s3.put_object(Bucket="failed-zone", Key=f"iot/2026/{name}.json", Body=json.dumps(told))
     lake.curate()
     load = lake.catalogue.load_table
-    lake.catalogue.load_table = lambda name: TableWithFiles(load(name).rows)  # type: ignore[method-assign,assignment]
+    vars(lake.catalogue)["load_table"] = lambda name: TableWithFiles(load(name).rows)
     # What a compaction left behind, and what a run that was killed did: neither is in a snapshot.
     sink = io.BytesIO()
     pq.write_table(lake.catalogue.tables["readings"], sink)
@@ -284,30 +287,28 @@ class KilledError(Exception):
 
 
 def test_an_erasure_that_was_killed_anywhere_is_finished_by_running_it_again(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene,
 ) -> None:
     kept = sorted(str(one) for one in rows_of(scene, KEPT))
     kills = 0
+    events = scene.lake.s3.meta.events
     for place in range(1, 40):
-        calls = 0
-        call = scene.lake.s3._make_api_call  # type: ignore[attr-defined]
+        calls = itertools.count(1)
 
-        def killing(operation: str, *arguments: Any, at: int = place) -> Any:
-            nonlocal calls
-            answer = call(operation, *arguments)  # noqa: B023 - called within this turn
-            if operation in ("PutObject", "DeleteObjects"):
-                calls += 1
-                if calls == at:
-                    raise KilledError
-            return answer
+        def kill(at: int = place, calls: Iterator[int] = calls, **_: Any) -> None:
+            if next(calls) == at:
+                raise KilledError
 
-        with monkeypatch.context() as patched:
-            patched.setattr(scene.lake.s3, "_make_api_call", killing)
-            try:
-                scene.erase()
-                break
-            except KilledError:
-                kills += 1
+        for operation in ("PutObject", "DeleteObjects"):
+            events.register(f"after-call.s3.{operation}", kill)
+        try:
+            scene.erase()
+            break
+        except KilledError:
+            kills += 1
+        finally:
+            for operation in ("PutObject", "DeleteObjects"):
+                events.unregister(f"after-call.s3.{operation}", kill)
         # What is to come may lie beside what is to go: raw is at least once.
         assert {str(one) for one in rows_of(scene, KEPT)} == set(kept)
     assert kills > 4
@@ -332,6 +333,18 @@ def test_of_an_array_the_other_devices_readings_keep_their_places() -> None:
         "payload_b64": base64.b64encode(b'{"device_id":  "truck-7"}').decode(),
         "sub_sequence": 1,
     }
+
+
+def test_of_an_aggregate_the_other_devices_readings_keep_their_places() -> None:
+    parts = [b'{"device_id": "truck-71"}', b'[{"device_id": "truck-7"}, {"device_id": "truck-71"}]']
+    data = aggregate(*parts, b'{"device_id": "truck-8"}')
+    assert without_device(data, "another") is None
+    left = [json.loads(one) for one in without_device(data, GONE) or []]
+    assert [(one["sub_sequence"], base64.b64decode(one["payload_b64"])) for one in left] == [
+        (1, b'{"device_id": "truck-7"}'),
+        (3, b'{"device_id": "truck-8"}'),
+    ]
+    assert without_device(data[:-1] + b"?", GONE) == []
 
 
 def test_what_names_no_device_is_its_senders_and_a_gateways_readings_stay() -> None:
