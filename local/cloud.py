@@ -23,6 +23,7 @@ import boto3
 from botocore.config import Config
 from moto.awslambda.models import lambda_backends
 from moto.cloudwatch.models import cloudwatch_backends
+from moto.events.models import events_backends
 from moto.logs.models import logs_backends
 
 from local.alarms.alarms import Alarms
@@ -36,6 +37,7 @@ from local.deployment.account_resources import account_providers
 from local.deployment.cloudformation import CloudFormation
 from local.deployment.deployer import Deployer
 from local.deployment.monitoring_resources import monitoring_providers
+from local.events import EventBus
 from local.faults.actions import reshard
 from local.faults.clock import Clock
 from local.faults.door import Door, Struck, around
@@ -121,8 +123,14 @@ class Cloud:
                 now=clock.now,
             )
         )
+        bus = EventBus(events_backends[ACCOUNT_ID][REGION], self._clients("sns"), clock.utc_now)
         self._glue = local_glue(
-            self._clients, self.endpoint, folder / "glue", clock.utc_now, processes
+            self._clients,
+            self.endpoint,
+            folder / "glue",
+            clock.utc_now,
+            processes,
+            partial(bus.tell, "aws.glue"),
         )
         self._rules = RuleEngine(streams, self._clients("s3"), clock.now)
         self._rules.admit = around(lambda _rule: None, "iot:RunRule", self._faults)

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from local.api import ApiError, Operation
+from local.events import TellEvent
 from local.glue.background import Spawn, Work, spawn_thread
 from local.glue.crawler import crawl, settings_of
 from local.glue.definitions import Definitions, utc_now
@@ -59,6 +60,8 @@ class CrawlRuns:
         self._catalogue = catalogue
         self._clock = clock
         self._spawn = spawn
+        # As of job runs: told of each crawl's end.
+        self.tell: TellEvent = lambda _detail_type, _detail: None
         self._lock = threading.Lock()
         self._last: dict[str, _Crawl] = {}
         self._is_closed = False
@@ -120,6 +123,11 @@ class CrawlRuns:
             outcome = CrawlOutcome("FAILED", f"{type(error).__name__}: {error}")
         with self._lock:
             run.outcome, run.completed_on = outcome, self._clock()
+        # https://docs.aws.amazon.com/glue/latest/dg/automating-awsglue-with-cloudwatch-events.html
+        detail = {"crawlerName": name, "state": outcome.state.capitalize()}
+        if outcome.error_message:
+            detail["errorMessage"] = outcome.error_message
+        self.tell("Glue Crawler State Change", detail)
         if on_end is not None:
             on_end(outcome)
 

@@ -16,6 +16,7 @@ from moto.glue.models import glue_backends
 
 from local.api import ACCOUNT_ID, REGION, ApiError, Operation
 from local.deployment.provider import ResourceProvider
+from local.events import TellEvent
 from local.faults.processes import Processes
 from local.glue.background import Spawn, spawn_thread
 from local.glue.crawl_run import CrawlRuns
@@ -52,6 +53,7 @@ class Glue:
         clock: Callable[[], datetime] = utc_now,
         spawn: Spawn = spawn_thread,
         publish_log: PublishLog = keep_log,
+        tell: TellEvent | None = None,
     ) -> None:
         """`s3` and `catalogue` are boto3 clients (s3, glue); `tables` is moto's Glue backend, since
         an UpdateTable through the client would come back here; scripts and logs go to `folder`."""
@@ -59,6 +61,8 @@ class Glue:
         self.job_runs = JobRuns(self.definitions, s3, run_script, folder, clock, spawn, publish_log)
         self.crawl_runs = CrawlRuns(self.definitions, s3, catalogue, clock, spawn)
         self.workflows = Workflows(self.definitions, self.job_runs, self.crawl_runs, clock)
+        if tell is not None:
+            self.job_runs.tell = self.crawl_runs.tell = tell
         self._catalogue = catalogue
         self._tables = tables
         self._update_lock = threading.Lock()
@@ -113,6 +117,7 @@ def local_glue(
     folder: Path,
     clock: Callable[[], datetime],
     processes: Processes,
+    tell: TellEvent,
 ) -> Glue:
     """Glue as the local cloud at `endpoint` has it: real Spark, the process's own catalogue.
 
@@ -127,4 +132,5 @@ def local_glue(
         folder,
         clock,
         publish_log=JobLog(client("logs"), client("cloudwatch"), utc_now, clock).publish,
+        tell=tell,
     )

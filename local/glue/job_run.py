@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.api import ApiError, Operation
+from local.events import TellEvent
 from local.glue.background import Spawn, Work, spawn_thread
 from local.glue.definitions import Definition, Definitions, utc_now
 
@@ -104,6 +105,8 @@ class JobRuns:
         self._clock = clock
         self._spawn = spawn
         self._publish_log = publish_log
+        # Told of each run's end, as EventBridge is.
+        self.tell: TellEvent = lambda _detail_type, _detail: None
         self._lock = threading.Lock()
         self._runs: dict[str, list[_Run]] = {}
         self._works: list[Work] = []
@@ -206,6 +209,15 @@ class JobRuns:
                 retry = self._new_run(run.job, run.arguments, run.trigger_name, run)
                 self._runs[run.job["Name"]].append(retry)
             run = retry
+        # https://docs.aws.amazon.com/glue/latest/dg/automating-awsglue-with-cloudwatch-events.html
+        detail = {
+            "jobName": run.job["Name"],
+            "severity": "INFO" if run.state == "SUCCEEDED" else "ERROR",
+            "state": run.state,
+            "jobRunId": run.id,
+            "message": run.error_message or f"Job run {run.state.lower()}",
+        }
+        self.tell("Glue Job State Change", detail)
         if on_end is not None:
             on_end(JobOutcome(run.id, run.state, run.error_message))
 
