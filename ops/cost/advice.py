@@ -185,21 +185,30 @@ def _retention(case: _Case) -> Iterator[Advice]:
 
 def _workers(case: _Case) -> Iterator[Advice]:
     settings = case.settings
-    hours = curation_seconds_of(case.load, settings, batches_of(case.load, settings).count) / 3600
-    if settings.curation_runs and hours / settings.curation_runs > JOB_TIMEOUT_HOURS:
+    hours = _hours_of_a_run(case.load, settings)
+    if hours > JOB_TIMEOUT_HOURS:
         yield Advice(
             "GlueNumberOfWorkers",
-            f"a run would take {hours / settings.curation_runs:,.0f} hours, and the job ends after "
-            f"{JOB_TIMEOUT_HOURS}: more workers, or a denser CurationSchedule (docs/scale.md).",
+            f"a run would take {hours:,.0f} hours, and the job ends after {JOB_TIMEOUT_HOURS}: "
+            "more workers, or a denser CurationSchedule (docs/scale.md).",
             0.0,
         )
-    if settings.workers <= 2:
         return
-    saves = case.saving(replace(settings, workers=max(2, math.ceil(settings.workers / 2))))
+    half = replace(settings, workers=max(2, math.ceil(settings.workers / 2)))
+    if half == settings or _hours_of_a_run(case.load, half) > JOB_TIMEOUT_HOURS / ROOM:
+        return
+    saves = case.saving(half)
     if saves >= WORTH_SAYING_USD:
         yield Advice(
             "GlueNumberOfWorkers",
-            f"{settings.workers} workers are reckoned as if they ran for all of each run; half of "
-            "them would do this load for less. Auto-scaling may already use fewer.",
+            f"{settings.workers} workers are reckoned as if they ran for all of each run; "
+            f"{half.workers} would do this load for less. Auto-scaling may already use fewer.",
             saves,
         )
+
+
+def _hours_of_a_run(load: Load, settings: Settings) -> float:
+    if not settings.curation_runs:
+        return 0.0
+    objects = batches_of(load, settings).count
+    return curation_seconds_of(load, settings, objects) / 3600 / settings.curation_runs

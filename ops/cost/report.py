@@ -96,8 +96,9 @@ def _caveats(reckoned: Reckoned) -> Iterator[str]:
     prices = reckoned.prices
     yield (
         f"Not in it: queries (Athena), data leaving AWS, other Regions than {prices.region} "
-        "(--prices FILE brings your own), tax. Durations of functions and jobs, log sizes and "
-        "requests of jobs are estimates; the dashboards' cost drivers show the real quantities."
+        "(--prices FILE brings your own), tax. Durations of functions and jobs, the crawler's "
+        "2 DPU, log sizes and requests of jobs are estimates; the dashboards' cost drivers show "
+        "the real quantities."
     )
     used = {line.price for line in (*reckoned.bill.lines, *reckoned.firehose.lines)}
     unverified = sorted(name for name in used if not prices[name].verified)

@@ -192,10 +192,30 @@ def test_one_object_per_message_is_told_with_what_it_costs() -> None:
     assert not {"BatchSize", "MaxBatchingWindowSeconds"} & advice().keys()
 
 
+def test_no_advice_costs_anything_and_the_largest_saving_comes_first() -> None:
+    for a_second in (0.0, 0.01, 1.0, 300.0, 20_000.0):
+        for parameters in (
+            {},
+            {"BatchSize": "1", "GlueNumberOfWorkers": "10", "StreamRetentionHours": "8760"},
+            {"StreamMode": "PROVISIONED", "ShardCount": "40", "MaxBatchingWindowSeconds": "300"},
+        ):
+            load = replace(FLEET, messages_per_second=a_second)
+            found = advice_of(load, settings(**parameters), TABLE)
+            saves = [entry.saves_usd for entry in found]
+            assert saves == sorted(saves, reverse=True)
+            assert len({entry.setting for entry in found}) == len(found)
+            assert all(saving == 0 or saving >= 1 for saving in saves)
+
+
 def test_a_run_that_the_jobs_timeout_would_end_is_told() -> None:
     huge = replace(FLEET, messages_per_second=1e6)
     texts = [entry.text for entry in advice_of(huge, settings(), TABLE)]
     assert any("the job ends after 2" in text for text in texts)
+
+
+def test_workers_that_a_load_does_not_need_are_told() -> None:
+    assert advice(GlueNumberOfWorkers="10")["GlueNumberOfWorkers"] > 0
+    assert "GlueNumberOfWorkers" not in advice()
 
 
 @pytest.mark.parametrize(
