@@ -18,7 +18,6 @@ from ops.pause.command import add_pause
 from ops.redrive.command import add_redrive
 from ops.replay.command import add_replay
 
-
 DESCRIPTION = """\
 Commands for whoever runs a deployed stack: look after what it holds, and mend it.
 
