@@ -31,7 +31,6 @@ class Stack:
     curated_zone_bucket: str
     database_name: str
     curation_job_name: str
-    rule_names: tuple[str, ...] = ()
 
 
 def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
@@ -65,11 +64,6 @@ def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
             curated_zone_bucket=outputs["CuratedZoneBucketName"],
             database_name=outputs["DatabaseName"],
             curation_job_name=outputs["CurateTelemetryJobName"],
-            rule_names=tuple(
-                outputs[name]
-                for name in ("TelemetryRuleName", "SecondTelemetryRuleName")
-                if name in outputs
-            ),
         )
     except KeyError as error:
         raise OperationError(

@@ -61,8 +61,10 @@ def _command(options: argparse.Namespace, progress: ProgressLine) -> int:
             "If it has to be, add --lose-messages"
         )
     session = boto3.Session()
-    stack = read_stack(session.client("cloudformation"), options.stack_name)
+    stacks = session.client("cloudformation")
+    stack = read_stack(stacks, options.stack_name)
     clients = Clients(
+        stacks=stacks,
         functions=session.client("lambda"),
         streams=session.client("kinesis"),
         glue=session.client("glue"),

@@ -25,6 +25,7 @@ _POLL_SECONDS = 1.0
 class Clients:
     """boto3 clients, and how to wait."""
 
+    stacks: Any
     functions: Any
     streams: Any
     glue: Any
@@ -45,7 +46,7 @@ def pause(part: str, stack: Stack, clients: Clients, now: datetime) -> list[str]
                 "CurationStaleAlarm goes off after a day.",
             ]
         case _:
-            for rule in stack.rule_names:
+            for rule in _rules(stack, clients):
                 clients.iot.disable_topic_rule(ruleName=rule)
             return [
                 "rule: disabled. What devices publish from now on is LOST: the broker acknowledges",
@@ -63,7 +64,7 @@ def resume(part: str, stack: Stack, clients: Clients) -> list[str]:
             clients.glue.start_trigger(Name=_schedule(stack, clients))
             return ["curation: runs by its schedule again; the next run takes what piled up."]
         case _:
-            for rule in stack.rule_names:
+            for rule in _rules(stack, clients):
                 clients.iot.enable_topic_rule(ruleName=rule)
             return ["rule: takes messages again. What was published meanwhile is lost."]
 
@@ -107,6 +108,16 @@ def _enable_mapping(stack: Stack, clients: Clients, *, enabled: bool) -> dict[st
         f"the mapping {mapping['UUID']} is still {mapping['State']}, not {wanted}: look at "
         "LastProcessingResult of `aws lambda get-event-source-mapping`"
     )
+
+
+def _rules(stack: Stack, clients: Clients) -> list[str]:
+    """Every rule of the stack: `SecondTopicFilter` makes another."""
+    resources = clients.stacks.describe_stack_resources(StackName=stack.name)["StackResources"]
+    return [
+        one["PhysicalResourceId"]
+        for one in resources
+        if one["ResourceType"] == "AWS::IoT::TopicRule"
+    ]
 
 
 def _schedule(stack: Stack, clients: Clients) -> str:

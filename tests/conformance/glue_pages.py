@@ -23,6 +23,8 @@ JOB_RUNS: Final = f"{_GUIDE}/aws-glue-api-jobs-runs.html"
 START_JOB: Final = f"{_API}/API_StartJobRun.html"
 STOP_JOB: Final = f"{_API}/API_BatchStopJobRun.html"
 
+EVENTS: Final = f"{_GUIDE}/automating-awsglue-with-cloudwatch-events.html"
+
 # Workflows and triggers.
 WORKFLOWS: Final = f"{_GUIDE}/workflows_overview.html"
 TRIGGERS: Final = f"{_GUIDE}/about-triggers.html"

@@ -603,3 +603,23 @@ def test_of_many_writers_at_once_with_one_version_exactly_one_wins(account: Acco
         thread.join()
     kept = account.glue_client.get_table(DatabaseName="iot_data_db", Name="readings")["Table"]
     assert [kept["Parameters"]["writer"]] == [str(number) for number in won]
+
+
+@pytest.mark.documented(pages.EVENTS)
+def test_every_end_of_a_run_is_an_event_with_its_reason(account: Account) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+
+    def tell(detail_type: str, detail: Mapping[str, Any]) -> None:
+        told.append((detail_type, dict(detail)))
+
+    account.glue.job_runs.tell = account.glue.crawl_runs.tell = tell
+    deploy_lake(account, crawl_bucket="no-such-bucket")
+    account.scripts.exit_codes[JOB] = [1]
+    account.run()
+
+    (crawl_type, crawl), (job_type, job) = told
+    assert crawl_type == "Glue Crawler State Change"
+    assert (crawl["crawlerName"], crawl["state"]) == (CRAWLER, "Failed")
+    assert job_type == "Glue Job State Change"
+    assert (job["jobName"], job["state"], job["severity"]) == (JOB, "FAILED", "ERROR")
+    assert job["message"]

@@ -23,7 +23,6 @@ STACK = Stack(
     curated_zone_bucket="curated",
     database_name="lake",
     curation_job_name="curate",
-    rule_names=("telemetry", "second"),
 )
 
 
@@ -61,6 +60,18 @@ class Service:
     def describe_stream_summary(self, StreamName: str) -> dict[str, Any]:
         return {"StreamDescriptionSummary": {"RetentionPeriodHours": 168}}
 
+    def describe_stack_resources(self, StackName: str) -> dict[str, Any]:
+        found = {
+            "telemetry": "AWS::IoT::TopicRule",
+            "second": "AWS::IoT::TopicRule",
+            "s": "A::B::C",
+        }
+        return {
+            "StackResources": [
+                {"PhysicalResourceId": name, "ResourceType": kind} for name, kind in found.items()
+            ]
+        }
+
     def list_triggers(self, MaxResults: int) -> dict[str, Any]:
         return {"TriggerNames": self.triggers}
 
@@ -84,7 +95,7 @@ def service() -> Service:
 
 @pytest.fixture
 def clients(service: Service) -> Clients:
-    return Clients(service, service, service, service, wait=lambda _: None)
+    return Clients(service, service, service, service, service, wait=lambda _: None)
 
 
 def test_pausing_ingestion_disables_the_mapping_and_says_until_when_nothing_is_lost(
@@ -123,7 +134,7 @@ def test_mapping_that_does_not_stop_is_told(service: Service, clients: Clients) 
 @pytest.mark.parametrize("number", [0, 2])
 def test_another_number_of_mappings_than_one_is_told(number: int) -> None:
     service = Service(mappings=number)
-    clients = Clients(service, service, service, service, wait=lambda _: None)
+    clients = Clients(service, service, service, service, service, wait=lambda _: None)
     with pytest.raises(OperationError, match=f"has {number} mappings"):
         pause("ingestion", STACK, clients, NOW)
 
