@@ -13,8 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,7 +28,7 @@ from devices.behaviour import FEWEST_READINGS, Habits, Period, Simulation, plan_
 from devices.bulk import WORKERS, Pace, for_each
 from devices.connection import ConnectionRefused
 from devices.provisioning import Device, DeviceCredentials, Registrar
-from devices.schedule import Published, connected, publish
+from devices.schedule import Published, Speaker, connected, publish
 from local.demo import lake as lakes
 from local.demo.bad_day import Weather, bad_day
 from local.demo.curation import CurationError, curate, run_job, run_workflow
@@ -41,7 +41,7 @@ from local.progress import Progress, Stage, table
 
 FOLDER: Final = Path("build/fleet")
 STAGES: Final = (
-    *("cloud", "deploy", "provision", "plan", "connect", "publish"),
+    *("cloud", "deploy", "provision", "connect", "plan", "publish"),
     *("ingest", "curate", "silence", "compare"),
 )
 # Devices that fall silent do so in the first four tenths, and nothing is late by the rest.
@@ -51,7 +51,7 @@ _QUIET_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 180.0
 _CURATION_SECONDS: Final = 1_800.0
 # What planning takes, a message; the fleet's clock starts after it.
-_PLANNING_SECONDS: Final = 0.0002
+_PLANNING_SECONDS: Final = 0.0003
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,17 @@ class TrialOptions:
     def seconds(self) -> float:
         """For how long devices publish."""
         return self.minutes * 60
+
+
+@dataclass(frozen=True)
+class Life:
+    """What the fleet was planned to do, and what came of it between two moments of this machine."""
+
+    simulation: Simulation
+    published: Published
+    began_at: datetime
+    ended_at: datetime
+    problems: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -150,29 +161,23 @@ def trial_on(
     names = tuple(f"fleet-{number:04}" for number in range(1, options.devices + 1))
     with progress.stage("provision", "register the devices") as stage:
         devices = _provision(cloud, lake, names, outputs["DevicePolicyName"], stage)
-    with progress.stage("plan", "plan what they do") as stage:
-        simulation = _plan(options, names)
-        stage.show(f"{len(simulation.publications):,} messages")
-    (options.folder / "truth.json").write_text(json.dumps(simulation.truth.as_json(), indent=1))
     before = StreamCounter(lake, outputs["TelemetryStreamName"]).count()
-    published, problems = interruptible(
-        partial(_publish, cloud, devices, simulation, options, progress)
-    )
-    ended_at = datetime.now(UTC)
+    life = interruptible(partial(_live, cloud, devices, options, progress))
+    truth, problems = life.simulation.truth, list(life.problems)
     with progress.stage("ingest", "stream to raw zone") as stage:
-        wait_until_quiet(cloud, lake, outputs, before + published.sent, stage)
+        wait_until_quiet(cloud, lake, outputs, before + life.published.sent, stage)
     with progress.stage("curate", "crawl, curate, summarise (Glue workflow)") as stage:
         _curate(cloud, lake, outputs, options, stage)
     fired = {fault["name"]: fault["fired"] for fault in cloud.faults()}
     problems += [f"{name} never struck" for name, count in fired.items() if not count]
     with progress.stage("silence", "who is silent (summary job)") as stage:
-        _tell_silence(lake, outputs, simulation, ended_at, stage)
+        _tell_silence(lake, outputs, life, stage)
     with progress.stage("compare", "compare truth and lake"):
         figures = figures_of(lake, names)
-        found = verdicts(simulation.truth, figures)
+        found = verdicts(truth, figures)
     if failed := lakes.failed_objects(lake):
         problems.append(f"{failed} objects in the failed zone")
-    return Trial(found, simulation, published, figures, problems, fired)
+    return Trial(found, life.simulation, life.published, figures, problems, fired)
 
 
 def show(trial: Trial, folder: Path, out: TextIO) -> None:
@@ -222,40 +227,55 @@ def _provision(
     return [outcome.done[device] for device in devices]
 
 
-def _plan(options: TrialOptions, names: tuple[str, ...]) -> Simulation:
+def _live(
+    cloud: LocalCloud,
+    devices: Sequence[DeviceCredentials],
+    options: TrialOptions,
+    progress: Progress,
+) -> Life:
+    """Connect all devices, let them publish while the cloud has a bad day, and disconnect them."""
+    with ExitStack() as open_until_published:
+        with progress.stage("connect", "connect over mutual TLS") as stage:
+            connections = connected(cloud.device_endpoint(), devices, stage.count)
+            speakers = open_until_published.enter_context(connections)
+        with progress.stage("plan", "plan what they do") as stage:
+            simulation = _plan(options, speakers)
+            stage.show(f"{len(simulation.publications):,} messages")
+        truth = json.dumps(simulation.truth.as_json(), indent=1)
+        (options.folder / "truth.json").write_text(truth)
+        with progress.stage("publish", "publish over MQTT") as stage:
+            return _publish(cloud, simulation, speakers, options, stage)
+
+
+def _plan(options: TrialOptions, names: Iterable[str]) -> Simulation:
     messages = options.seconds / options.interval_seconds * options.devices
     begin = datetime.now(UTC) + timedelta(seconds=5 + messages * _PLANNING_SECONDS)
     period = Period(begin.replace(microsecond=0), options.seconds)
-    return plan_behaviour(names, period, options.seed, Habits(options.interval_seconds))
+    return plan_behaviour(tuple(names), period, options.seed, Habits(options.interval_seconds))
 
 
 def _publish(
     cloud: LocalCloud,
-    devices: Sequence[DeviceCredentials],
     simulation: Simulation,
+    speakers: Mapping[str, Speaker],
     options: TrialOptions,
-    progress: Progress,
-) -> tuple[Published, list[str]]:
-    with progress.stage("connect", "connect over mutual TLS") as stage:
-        connections = connected(cloud.device_endpoint(), devices, stage.count)
-        speakers = connections.__enter__()
-    try:
-        with progress.stage("publish", "publish over MQTT") as stage:
-            last = ["no fault yet"]
-            incidents = bad_day(options.seed, options.seconds) if options.has_faults else []
-            weather = Weather(cloud, incidents, last.append)
+    stage: Stage,
+) -> Life:
+    faults = ["no fault yet"]
+    incidents = bad_day(options.seed, options.seconds) if options.has_faults else []
+    weather = Weather(cloud, incidents, faults.append)
 
-            def count(done: int, total: int) -> None:
-                stage.show(f"{done:,} of {total:,}  ({last[-1]})")
+    def count(done: int, total: int) -> None:
+        stage.show(f"{done:,} of {total:,}  ({faults[-1]})")
 
-            time.sleep(max((simulation.truth.began_at - datetime.now(UTC)).total_seconds(), 0))
-            with weather if incidents else nullcontext():
-                published = publish(simulation.publications, speakers, "dt/fleet", progress=count)
-            stage.show(f"{published.acknowledged:,} of {published.sent:,} acknowledged")
-    finally:
-        connections.__exit__(None, None, None)
+    time.sleep(max((simulation.truth.began_at - datetime.now(UTC)).total_seconds(), 0))
+    began_at = datetime.now(UTC)
+    with weather if incidents else nullcontext():
+        published = publish(simulation.publications, speakers, "dt/fleet", progress=count)
+        ended_at = datetime.now(UTC)
+    stage.show(f"{published.acknowledged:,} of {published.sent:,} acknowledged")
     refused = [f"{count} messages: {why}" for why, count in published.not_acknowledged.items()]
-    return published, weather.failures + refused
+    return Life(simulation, published, began_at, ended_at, [*weather.failures, *refused])
 
 
 def wait_until_quiet(
@@ -300,18 +320,11 @@ def _curate(
     curate(glue, workflow, stage.show, _CURATION_SECONDS)
 
 
-def _tell_silence(
-    lake: Lake,
-    outputs: Mapping[str, str],
-    simulation: Simulation,
-    ended_at: datetime,
-    stage: Stage,
-) -> None:
+def _tell_silence(lake: Lake, outputs: Mapping[str, str], life: Life, stage: Stage) -> None:
     """Have the summary job say who was silent at the end of the run, however long ago that is."""
-    truth = simulation.truth
-    since = truth.began_at + timedelta(seconds=_SILENT_BEFORE * truth.seconds)
+    since = life.began_at + timedelta(seconds=_SILENT_BEFORE * life.simulation.truth.seconds)
     arguments = {
-        "--now": ended_at.isoformat(),
-        "--silent_after_seconds": str(round((ended_at - since).total_seconds())),
+        "--now": life.ended_at.isoformat(),
+        "--silent_after_seconds": str(round((life.ended_at - since).total_seconds())),
     }
     run_job(lake.client("glue"), outputs["SummariseDevicesJobName"], arguments, stage.show)
