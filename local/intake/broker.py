@@ -13,6 +13,7 @@ noted the expiry twice (https://github.com/eclipse-mosquitto/mosquitto/issues/15
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -36,6 +37,7 @@ HOST: Final = "127.0.0.1"
 # A payload of 128 KiB (https://docs.aws.amazon.com/general/latest/gr/iot-core.html) with room for
 # its topic. IoT Core ends the connection of a device that sends more; so does mosquitto.
 _MAX_PACKET_BYTES: Final = 129 * 1024
+_CONNECTIONS: Final = 10_000
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
 # mosquitto says that it runs shortly before it heeds signals, and forgets one that comes in
@@ -136,6 +138,7 @@ class Broker:
         """Start and wait until devices can connect; BrokerError if it doesn't come to that."""
         self._listening = False
         self._clients.clear()
+        _allow_connections()
         process = self._process = subprocess.Popen(
             [self._program.path, "-c", self.files.settings],
             env=os.environ | dict(self._program.environment),
@@ -319,6 +322,15 @@ def _connect_packet(client: str) -> bytes:
         bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 128, len(body) // 128])
     )
     return b"\x10" + length + body
+
+
+def _allow_connections() -> None:
+    """Let processes started from here have a file open for each of a large fleet's connections: the
+    usual limit is 1,024, on macOS 256, and mosquitto refuses whoever comes after."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if hard == resource.RLIM_INFINITY else min(_CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _end_leftover(files: BrokerFiles) -> None:

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import os
+import resource
 import signal
 import threading
 from collections import Counter
@@ -94,6 +95,19 @@ def test_a_device_can_connect_as_soon_as_its_registration_has_returned(bench: Be
         device = bench.device(bench.register(thing)[0]).connect()
         assert device.publish(topic(thing), b"{}") == 0
         device.close()
+
+
+@pytest.mark.ours("a fleet of thousands connects, whatever the shell's limit of open files")
+def test_the_broker_may_have_thousands_of_connections(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1_024, soft), hard))
+    try:
+        with running_bench(tmp_path):
+            allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    # What it was started with: a process's limit is its parent's at that moment.
+    assert allowed == 10_000 or allowed == hard < 10_000
 
 
 def readings_of_the_access_list(bench: Bench) -> int:
