@@ -6,7 +6,6 @@ what they have and means what it says; not that Athena's parser takes it. PyIceb
 catalogue (emulated), as the recipes do.
 """
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta
@@ -274,8 +273,6 @@ def test_a_pinned_training_set_stays_what_it_was(
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_features_come_as_other_libraries_have_them(recipe: dict[str, Any], library: str) -> None:
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
     namespace = dict(recipe)
     (block,) = blocks(f"python {library}")
     execute(block, namespace)
