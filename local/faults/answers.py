@@ -1,9 +1,16 @@
 """How each AWS service says that it is throttled or broken, so that SDKs know and retry it.
 
+Each code is the one that the service's own pages have beside its operations, such as
+
 https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html
+https://docs.aws.amazon.com/sns/latest/api/API_ListTopics.html
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html
+https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
+
+and InternalFailure or ThrottlingException, common to all, where the page has none.
 """
 
 from dataclasses import dataclass
@@ -18,12 +25,20 @@ _THROTTLES: Final = {
     "kinesis": ("ProvisionedThroughputExceededException", 400),
     "s3": ("SlowDown", 503),
     "lambda": ("TooManyRequestsException", 429),
+    "athena": ("TooManyRequestsException", 400),
 }
 _FAILURES: Final = {
     "s3": ("InternalError", 500),
     "lambda": ("ServiceException", 500),
     "glue": ("InternalServiceException", 500),
     "iot": ("InternalFailureException", 500),
+    "kinesis": ("InternalFailureException", 500),
+    "sns": ("InternalError", 500),
+    "cloudwatch": ("InternalServiceError", 500),  # of the exception InternalServiceFault
+    "events": ("InternalException", 500),
+    "athena": ("InternalServerException", 500),
+    "iam": ("ServiceFailure", 500),
+    "logs": ("ServiceUnavailableException", 503),
 }
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.ours("faults are the local cloud's own; AWS's FIS state
 
 EXIT_ERROR = "https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-invocation.html"
 ITERATOR_LIFE = "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html"
-TAKEOVER = "https://docs.aws.amazon.com/general/latest/gr/iot-core.html"
+TAKEOVER = "https://docs.aws.amazon.com/iot/latest/developerguide/security-best-practices.html"
 SESSIONS = "https://docs.aws.amazon.com/iot/latest/developerguide/mqtt.html"
 
 

@@ -18,7 +18,13 @@ from tests.conformance.fault_bench import FaultBench, running_fault_bench
 
 RETRIES = "https://docs.aws.amazon.com/boto3/latest/guide/retries.html"
 PUT_RECORDS = "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html"
-KINESIS_ERRORS = "https://docs.aws.amazon.com/kinesis/latest/APIReference/CommonErrors.html"
+KINESIS_PUT = "https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html"
+SNS_ERRORS = "https://docs.aws.amazon.com/sns/latest/api/API_ListTopics.html"
+EVENT_ERRORS = "https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html"
+IAM_ERRORS = "https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html"
+METRIC_ERRORS = (
+    "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html"
+)
 S3_ERRORS = "https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"
 INVOKE = "https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"
 GLUE_ERRORS = "https://docs.aws.amazon.com/glue/latest/webapi/API_UpdateTable.html"
@@ -46,6 +52,11 @@ SIMPLE: dict[str, Callable[[Any, FaultBench], Any]] = {
     "cloudwatch:ListMetrics": lambda client, _: client.list_metrics(),
     "sns:ListTopics": lambda client, _: client.list_topics(),
     "iot:ListThings": lambda client, _: client.list_things(),
+    "iam:ListRoles": lambda client, _: client.list_roles(),
+    "cloudformation:ListStacks": lambda client, _: client.list_stacks(),
+    "events:PutEvents": lambda client, _: client.put_events(
+        Entries=[{"Source": "s", "DetailType": "t", "Detail": "{}"}]
+    ),
 }
 
 
@@ -100,21 +111,30 @@ def test_a_throttle_is_the_services_own(
 
 
 @pytest.mark.parametrize(
-    ("call", "code"),
+    ("call", "code", "name"),
     [
-        documented(KINESIS_ERRORS, "kinesis:PutRecord", "InternalFailure"),
-        documented(S3_ERRORS, "s3:PutObject", "InternalError"),
-        documented(INVOKE, "lambda:ListFunctions", "ServiceException"),
-        documented(GLUE_ERRORS, "glue:GetDatabases", "InternalServiceException"),
-        documented(CLOUDWATCH_ERRORS, "cloudwatch:ListMetrics", "InternalFailure"),
-        documented(CLOUDFORMATION_ERRORS, "sns:ListTopics", "InternalFailure"),
-        documented(IOT_ERRORS, "iot:ListThings", "InternalFailureException"),
+        documented(KINESIS_PUT, "kinesis:PutRecord", "InternalFailureException", ""),
+        documented(S3_ERRORS, "s3:PutObject", "InternalError", "ClientError"),
+        documented(INVOKE, "lambda:ListFunctions", "ServiceException", ""),
+        documented(GLUE_ERRORS, "glue:GetDatabases", "InternalServiceException", ""),
+        documented(
+            METRIC_ERRORS, "cloudwatch:ListMetrics", "InternalServiceError", "InternalServiceFault"
+        ),
+        documented(SNS_ERRORS, "sns:ListTopics", "InternalError", "InternalErrorException"),
+        documented(IOT_ERRORS, "iot:ListThings", "InternalFailureException", ""),
+        documented(EVENT_ERRORS, "events:PutEvents", "InternalException", ""),
+        documented(IAM_ERRORS, "iam:ListRoles", "ServiceFailure", "ServiceFailureException"),
+        documented(
+            CLOUDFORMATION_ERRORS, "cloudformation:ListStacks", "InternalFailure", "ClientError"
+        ),
     ],
 )
-def test_an_error_is_the_services_own(bench: FaultBench, call: str, code: str) -> None:
+def test_an_error_is_the_services_own(bench: FaultBench, call: str, code: str, name: str) -> None:
+    """`name`: the SDK's class for it, where that is not the code."""
     bench.faults.inject("error", on=call)
     with pytest.raises(ClientError) as caught:
         make(call, bench)
+    assert type(caught.value).__name__ == (name or code)
     assert caught.value.response["Error"]["Code"] == code
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
     assert bench.faults.fired("error") == 1
