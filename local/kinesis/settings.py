@@ -219,6 +219,12 @@ class StreamSettings:
         """UpdateShardCount: at most double, at least half, ten times a day."""
         stream = self._provisioned(request)
         target = int(request.get("TargetShardCount") or 0)
+        if target < 1:
+            raise ApiError(
+                "ValidationException",
+                f"1 validation error detected: Value '{target}' at 'targetShardCount' failed to "
+                "satisfy constraint: Member must have value greater than or equal to 1",
+            )
         if request.get("ScalingType") != "UNIFORM_SCALING":
             raise ApiError("InvalidArgumentException", "ScalingType must be UNIFORM_SCALING")
         with stream.lock:

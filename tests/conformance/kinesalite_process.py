@@ -7,6 +7,7 @@ them into the project's cache once. Its native store is left out: nothing is com
 
 import hashlib
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +18,7 @@ from local.glue.spark import cache_folder
 
 FOLDER = Path(__file__).parent / "kinesalite"
 INSTALL_SECONDS = 300
+ANSWER_SECONDS = 60
 
 
 class KinesaliteNotInstalledError(Exception):
@@ -86,12 +88,20 @@ class Kinesalite:
         self._told(f"clock {now_ms}")
 
     def stop(self) -> None:
-        """End the process."""
-        self._process.communicate()
+        """End the process, which ends when its input does."""
+        try:
+            self._process.communicate(timeout=ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
 
     def _told(self, line: str) -> str:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
+        # It answers each line with one, so there is never a second one in the buffer.
+        if not select.select([self._process.stdout], [], [], ANSWER_SECONDS)[0]:
+            raise TimeoutError(f"kinesalite does not answer {line!r}")
         return self._process.stdout.readline().strip()

@@ -41,6 +41,7 @@ KINESALITE_GAPS: Final[Mapping[str, str]] = {
     "test_put_records_of_more_than_10_mebibytes_is_refused_whole": "a request ends at 7 MiB",
     "test_a_limit_above_10000_is_refused": "a ValidationException",
     # It has none of these.
+    "test_update_shard_count_takes_no_number_below_1": "no scaling",
     "test_update_shard_count_leaves_uniform_open_shards_that_cover_every_hash_key": "no scaling",
     "test_no_record_is_lost_or_doubled_while_a_stream_is_scaled": "no scaling",
     "test_order_is_kept_from_parents_to_children": "no scaling",

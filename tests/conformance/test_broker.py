@@ -346,7 +346,7 @@ def test_nothing_acknowledged_is_lost_when_the_publisher_vanishes(bench: Bench) 
     assert payloads_of(bench, "vanishing") == numbered(1_000)
 
 
-@pytest.mark.documented(pages.MQTT)
+@pytest.mark.ours("AWS's broker is not one process; both keep what they have acknowledged")
 def test_nothing_acknowledged_is_lost_when_the_broker_restarts_while_the_stream_is_stuck(
     bench: Bench,
 ) -> None:
@@ -388,7 +388,7 @@ def test_a_broker_that_crashed_is_started_again_and_takes_messages(
     assert bench.stream.wait_for(lambda _: len(set(payloads_of(bench, thing))) == 10)
 
 
-@pytest.mark.documented(pages.MQTT)
+@pytest.mark.ours("what becomes of a message at a bug in the local cloud")
 def test_a_message_that_could_not_be_handled_comes_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

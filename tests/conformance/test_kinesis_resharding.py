@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.conformance.kinesis_service import (
     MAX_HASH_KEY,
@@ -251,6 +252,14 @@ def test_no_record_is_lost_or_doubled_and_order_is_kept_while_shards_split_and_m
     for place in range(8):
         own = [one for one in read if one.endswith(f"/{place}")]
         assert own == [f"{turn}/{place}" for turn in range(4)]
+
+
+@UPDATE_SHARD_COUNT
+@pytest.mark.parametrize("count", [0, -1])
+def test_update_shard_count_takes_no_number_below_1(kinesis: Any, count: int) -> None:
+    with pytest.raises(ClientError, match="targetShardCount") as refused:
+        scale(kinesis, count)
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
 
 
 @UPDATE_SHARD_COUNT
