@@ -103,6 +103,10 @@ class Registrar:
             device.thing_name, certificate_arn, files.certificate, files.private_key
         )
 
+    def announce(self, device: Device) -> None:
+        """Its thing alone: the device may claim its certificate itself (`devices.claim`)."""
+        self._thing(device)
+
     def _thing(self, device: Device) -> None:
         wanted: dict[str, Any] = {}
         if device.attributes is not None:

@@ -1,4 +1,4 @@
-"""`python -m devices request`, `provision` and `revoke`: who may speak, from a list of devices."""
+"""`python -m devices request`, `provision`, `claim` and `revoke`: who may speak."""
 
 import argparse
 import json
@@ -12,6 +12,8 @@ import boto3
 from botocore.config import Config
 
 from devices.bulk import WORKERS, Outcome, Pace, for_each
+from devices.claim import ClaimFiles, claim_device
+from devices.connection import parse_endpoint
 from devices.device_list import read_devices
 from devices.errors import DeviceError
 from devices.keys import make_request
@@ -35,8 +37,18 @@ a fleet that this machine plays itself, on the local cloud (after `make up`):
   . build/local/environment
   python -m devices provision --policy "$DEVICE_POLICY_NAME" --csv devices.csv
 
+things without certificates, which the devices claim themselves:
+  python -m devices provision --policy "$DEVICE_POLICY_NAME" --csv devices.csv --announce
+
 Safe to run again: what is done stays, what is missing is done, and attributes become what the list
 says. Progress goes to standard error, the account to standard output as JSON.
+"""
+_CLAIM = """\
+on the device, whose thing was announced (`python -m devices provision --announce`):
+  python -m devices claim --thing press-7 --claim-certificate claim.pem --claim-key claim.key.pem \\
+      --template <output DeviceProvisioningTemplateName> --endpoint <device endpoint>
+
+The files press-7.pem and press-7.key.pem are then its own.
 """
 _REVOKE = """\
 one device, or several:
@@ -52,7 +64,7 @@ _PATIENT: Final = Config(
 
 
 def add_registry_commands(commands: Any) -> None:
-    """The three commands, among the others of `python -m devices`."""
+    """The four commands, among the others of `python -m devices`."""
     request = _add(commands, "request", "a device's key, and the signing request for it", _REQUEST)
     add = request.add_argument
     add("--thing", required=True, action="append", metavar="NAME", help="may be given repeatedly")
@@ -67,8 +79,20 @@ def add_registry_commands(commands: Any) -> None:
     add("--csv", type=Path, required=True, metavar="FILE", help="the devices, one a line")
     add("--requests", type=Path, metavar="FOLDER", help="the devices' signing requests")
     add("--folder", type=Path, default=_DEFAULT_FOLDER, help="where certificates are put")
+    add("--announce", action="store_true", help="things alone: the devices claim certificates")
     add("--rate", type=_positive, help="devices a second (default: what AWS's quotas allow)")
     provision.set_defaults(command=_provision)
+
+    claim = _add(commands, "claim", "a device's first certificate, on the device", _CLAIM)
+    add = claim.add_argument
+    add("--thing", required=True, metavar="NAME", help="which announced thing the device is")
+    add("--template", required=True, help="the stack's output DeviceProvisioningTemplateName")
+    add("--claim-certificate", type=Path, required=True, metavar="FILE")
+    add("--claim-key", type=Path, required=True, metavar="FILE")
+    add("--endpoint", required=True, help="host:port, as `aws iot describe-endpoint` gives it")
+    add("--ca-file", type=Path, help="the broker's authority (default: the system's)")
+    add("--folder", type=Path, default=_DEFAULT_FOLDER, help="where key and certificate are put")
+    claim.set_defaults(command=_claim)
 
     revoke = _add(commands, "revoke", "certificates, so that a device cannot speak", _REVOKE)
     add = revoke.add_argument
@@ -111,7 +135,18 @@ def _provision(options: argparse.Namespace) -> int:
     # A wrong name shows at once, not as the failure of every device.
     iot.get_policy(policyName=options.policy)
     registrar = Registrar(iot, options.policy, options.folder, options.requests)
-    return _told("registered", devices, registrar.register, Pace(options.rate or pace_of(iot)))
+    pace = Pace(options.rate or pace_of(iot))
+    if options.announce:
+        return _told("announced", devices, registrar.announce, pace)
+    return _told("registered", devices, registrar.register, pace)
+
+
+def _claim(options: argparse.Namespace) -> int:
+    endpoint = parse_endpoint(options.endpoint, options.ca_file)
+    claim = ClaimFiles(options.claim_certificate, options.claim_key)
+    files = claim_device(endpoint, claim, options.template, options.thing, options.folder)
+    print(files.certificate)
+    return 0
 
 
 def _revoke(options: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ from local.glue.glue import local_glue
 from local.glue.spark import cache_folder
 from local.intake.broker import BrokerError
 from local.intake.certificates import CertificateAuthority
+from local.intake.fleet_provisioning import FleetProvisioning, ProvisioningTemplateProvider
 from local.intake.intake import Intake
 from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.intake.mosquitto import NoBroker
@@ -136,12 +137,19 @@ class Cloud:
         self._rules.admit = around(lambda _rule: None, "iot:RunRule", self._faults)
         issuer = CertificateAuthority()
         registry = IotRegistry(issuer, iot_backend())
+        provisioning = FleetProvisioning(
+            registry,
+            self._functions.invoke,
+            lambda: self.intake.reload_access(),  # noqa: PLW0108 - there is no intake yet
+            clock.now,
+        )
         self.intake = Intake(
             folder=folder / "intake",
             cache=cache_folder(),
             engine=self._rules,
             authority=issuer,
             registrations=registry.registrations,
+            provisioning=provisioning,
             add_metrics=self._metrics.add,
             port=settings.device_port,
         )
@@ -172,6 +180,7 @@ class Cloud:
             EventSourceMappingProvider(self._mappings),
             TopicRuleProvider(self._rules, registry),
             PolicyProvider(iot_backend(), self.intake.reload_access),
+            ProvisioningTemplateProvider(provisioning),
         ]
         self.cloudformation = CloudFormation(
             Deployer({one.resource_type: one for one in providers}, clock.utc_now),

@@ -30,12 +30,25 @@ finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 AUDIT := __init__.py erasures.py errors.py failed_zone.py \
 	audit/__init__.py audit/audit.py audit/catalogue.py audit/checks.py audit/evidence.py audit/findings.py
 
-.PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-PauseIngestionFunction build-ContractLayer build-ColumnarLayer
+.PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-ExportRegistryFunction build-AdmitDeviceFunction \
+	build-PauseIngestionFunction build-ContractLayer build-ColumnarLayer
 
 build-IngestTelemetryFunction:
 	@$(INSTALL) "$(ARTIFACTS_DIR)"
 	@cp -R . "$(ARTIFACTS_DIR)/ingest_telemetry"
 	@rm "$(ARTIFACTS_DIR)/ingest_telemetry/requirements.txt"
+	@$(call finish,$(ARTIFACTS_DIR),/var/task)
+
+build-ExportRegistryFunction:
+	@$(INSTALL) "$(ARTIFACTS_DIR)"
+	@cp -R . "$(ARTIFACTS_DIR)/export_registry"
+	@rm "$(ARTIFACTS_DIR)/export_registry/requirements.txt"
+	@$(call finish,$(ARTIFACTS_DIR),/var/task)
+
+build-AdmitDeviceFunction:
+	@$(INSTALL) "$(ARTIFACTS_DIR)"
+	@cp -R . "$(ARTIFACTS_DIR)/admit_device"
+	@rm "$(ARTIFACTS_DIR)/admit_device/requirements.txt"
 	@$(call finish,$(ARTIFACTS_DIR),/var/task)
 
 build-AuditLakeFunction:

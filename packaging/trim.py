@@ -53,7 +53,7 @@ UNNEEDED_OF_PYARROW = (
     "jvm.py",
 )
 
-# The audit reads tables with PyIceberg: by pyarrow's S3, and its datasets import more formats.
+# PyIceberg reads tables by pyarrow's S3, and its datasets import more formats.
 NEEDED_BY_PYICEBERG = ("libarrow_s3.so.*", "_s3fs*", "_csv*", "csv.py", "_json*", "json.py")
 UNNEEDED_BESIDE_PYICEBERG = (
     "hive_metastore",  # another catalogue's client
@@ -62,9 +62,13 @@ UNNEEDED_BESIDE_PYICEBERG = (
 )
 
 # botocore's models of all of AWS's services are 28 MB, and it looks through their folders at start.
-SERVICES_OF_THE_CONSUMER = ("s3",)
-SERVICES_OF_THE_AUDIT = ("glue", "kinesis", "s3")
-SERVICES_OF_THE_PAUSE = ("lambda", "sns")
+SERVICES_OF = {
+    "ingest_telemetry": ("s3",),
+    "audit_lake": ("glue", "kinesis", "s3"),
+    "export_registry": ("glue", "iot", "s3"),
+    "admit_device": ("iot",),
+    "pause_ingestion": ("lambda", "sns"),
+}
 
 
 def trim(folder: Path) -> None:
@@ -73,19 +77,17 @@ def trim(folder: Path) -> None:
     Raises FileNotFoundError when a pattern matches nothing.
     """
     shutil.rmtree(folder / "bin", ignore_errors=True)  # command line tools of some packages
-    is_audit = (folder / "pyiceberg").exists()
-    if is_audit:
+    has_pyiceberg = (folder / "pyiceberg").exists()
+    if has_pyiceberg:
         _trim_by_patterns(folder, UNNEEDED_BESIDE_PYICEBERG)
     if (folder / "pyarrow").exists():
-        kept = NEEDED_BY_PYICEBERG if is_audit else ()
+        kept = NEEDED_BY_PYICEBERG if has_pyiceberg else ()
         _trim_by_patterns(
             folder / "pyarrow", [each for each in UNNEEDED_OF_PYARROW if each not in kept]
         )
     if (folder / "botocore").exists():
-        services: Sequence[str] = SERVICES_OF_THE_AUDIT if is_audit else SERVICES_OF_THE_CONSUMER
-        if (folder / "pause_ingestion").exists():
-            services = SERVICES_OF_THE_PAUSE
-        _trim_botocore(folder / "botocore", services)
+        (function,) = (name for name in SERVICES_OF if (folder / name).is_dir())
+        _trim_botocore(folder / "botocore", SERVICES_OF[function])
 
 
 def _trim_by_patterns(package: Path, patterns: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ environment dev
 environment sam
 shipped functions/ingest_telemetry/requirements.txt botocore aws-lambda-powertools
 shipped functions/pause_ingestion/requirements.txt botocore aws-lambda-powertools
+shipped functions/admit_device/requirements.txt botocore aws-lambda-powertools
 shipped layers/contract/requirements.txt msgspec pybase64
 shipped layers/columnar/requirements.txt pyarrow
 # What PyIceberg needs for its command line and for other catalogues and file systems than ours.
@@ -33,3 +34,9 @@ for package in certifi charset-normalizer click fsspec idna markdown-it-py mdurl
     without="$without --no-emit-package $package"
 done
 shipped functions/audit_lake/requirements.txt aws-lambda-powertools boto3 duckdb pyarrow 'pyiceberg[glue]'
+# PyIceberg compares schemas with rich before it writes.
+without=
+for package in certifi charset-normalizer click fsspec idna requests; do
+    without="$without --no-emit-package $package"
+done
+shipped functions/export_registry/requirements.txt aws-lambda-powertools boto3 pyarrow 'pyiceberg[glue]'

@@ -21,6 +21,9 @@ from local.intake.certificates import common_name
 # 7, the three levels of a Basic Ingest prefix not counted.
 _MAX_LEVELS: Final = 8
 _BASIC_INGEST_LEVELS: Final = 3
+# Where devices ask for certificates and are answered:
+# https://docs.aws.amazon.com/iot/latest/developerguide/fleet-provision-api.html
+PROVISIONING_TOPICS: Final = ("$aws/certificates/#", "$aws/provisioning-templates/#")
 _ACTIONS: Final = ("iot:Connect", "iot:Publish", "iot:Subscribe", "iot:Receive")
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
 _RESOURCE: Final = re.compile(
@@ -59,7 +62,8 @@ def evaluate(registrations: Iterable[Registration]) -> tuple[list[Access], list[
     """What each certificate may do, and those that may not even connect.
 
     A certificate connects if it is active and its policies allow `iot:Connect` to the client id
-    that is its thing's name: thing variables resolve only then.
+    that is its thing's name: thing variables resolve only then. One without a thing (a claim
+    certificate) connects if its policies allow any client id.
     https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
     """
     allowed: list[Access] = []
@@ -82,6 +86,7 @@ def check_policy(document: str) -> None:
 def access_list(accesses: Iterable[Access], reader: str) -> str:
     """mosquitto's acl_file: the devices, and `reader`, the bridge that reads everything."""
     lines = [f"user {reader}", "topic read #", "topic read $aws/rules/#"]
+    lines += [f"topic readwrite {topics}" for topics in PROVISIONING_TOPICS]
     for access in accesses:
         lines += ["", f"# {access.thing}", f"user {access.common_name}"]
         lines += [f"topic deny {topic}" for topic in sorted(access.denied)]
@@ -94,16 +99,16 @@ def access_list(accesses: Iterable[Access], reader: str) -> str:
 @lru_cache(maxsize=100_000)
 def _access(registration: Registration) -> Access | None:
     # With several things on a certificate AWS goes by the client id; this broker has only one.
-    if len(registration.things) != 1:
+    if len(registration.things) > 1:
         return None
-    thing = registration.things[0]
+    thing = registration.things[0] if registration.things else None
     granted: dict[tuple[str, str], set[str]] = {}
     for policy in registration.policies:
         for effect, action, resource in _statements(policy, thing):
             granted.setdefault((effect, action), set()).update(_filters(resource, action))
     client = granted.get(("Allow", "iot:Connect"), set())
     forbidden = granted.get(("Deny", "iot:Connect"), set())
-    if not {thing, "#"} & client or {thing, "#"} & forbidden:
+    if not {thing, "#"} & client or {thing, "#"} & forbidden or (thing is None and forbidden):
         return None
     # To read a topic a device must be allowed both: to subscribe, and to receive.
     subscribed = granted.get(("Allow", "iot:Subscribe"), set())
@@ -114,7 +119,7 @@ def _access(registration: Registration) -> Access | None:
     return Access(
         common_name=common_name(registration.certificate),
         certificate_id=registration.certificate_id,
-        thing=thing,
+        thing=thing or "",
         publish=frozenset(granted.get(("Allow", "iot:Publish"), set())),
         read=frozenset(
             topic
@@ -127,45 +132,48 @@ def _access(registration: Registration) -> Access | None:
     )
 
 
-def _statements(document: str, thing: str) -> Iterable[tuple[str, str, str]]:
-    """Effect, action and resource of each statement that applies, variables filled in."""
+def _statements(document: str, thing: str | None) -> Iterable[tuple[str, str, str]]:
+    """Effect, action and resource of each statement that applies, variables filled in. A resource
+    with a variable that has no value, as those of a thing without one, applies to nothing."""
     for statement in _listed(json.loads(document).get("Statement", [])):
         unknown = set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}
         if unknown:
             raise PolicyError(f"IoT policy: not emulated: {', '.join(sorted(unknown))}")
-        if not _conditions_hold(statement.get("Condition", {})):
+        if not _conditions_hold(statement.get("Condition", {}), thing is not None):
             continue
         for action in _listed(statement["Action"]):
             for resource in _listed(statement["Resource"]):
                 for name in _ACTIONS if action in ("*", "iot:*") else (action,):
                     if name not in _ACTIONS:
                         raise PolicyError(f"IoT policy: action not emulated: {name}")
-                    yield statement["Effect"], name, _filled_in(resource, thing)
+                    filled_in = _filled_in(resource, thing)
+                    if filled_in is not None:
+                        yield statement["Effect"], name, filled_in
 
 
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _conditions_hold(conditions: Mapping[str, Any]) -> bool:
+def _conditions_hold(conditions: Mapping[str, Any], is_attached: bool) -> bool:
     for operator, tests in conditions.items():
         for variable, expected in tests.items():
-            # Only certificates with a thing come this far.
             if operator != "Bool" or variable != "iot:Connection.Thing.IsAttached":
                 raise PolicyError(f"IoT policy: condition not emulated: {operator} {variable}")
-            if "true" not in [str(value).lower() for value in _listed(expected)]:
+            if str(is_attached).lower() not in [str(value).lower() for value in _listed(expected)]:
                 return False
     return True
 
 
-def _filled_in(resource: str, thing: str) -> str:
-    def value(variable: re.Match[str]) -> str:
-        # The client id is the thing's name: nothing else may connect.
-        if variable[1] in ("iot:Connection.Thing.ThingName", "iot:ClientId"):
-            return thing
-        raise PolicyError(f"IoT policy: variable not emulated: {variable[0]}")
-
-    return _VARIABLE.sub(value, resource)
+def _filled_in(resource: str, thing: str | None) -> str | None:
+    names = _VARIABLE.findall(resource)
+    # The client id is the thing's name: where there is a thing, nothing else may connect.
+    for name in names:
+        if name not in ("iot:Connection.Thing.ThingName", "iot:ClientId"):
+            raise PolicyError(f"IoT policy: variable not emulated: ${{{name}}}")
+    if thing is None:
+        return None if names else resource
+    return _VARIABLE.sub(lambda _: thing, resource)
 
 
 def _filters(resource: str, action: str) -> set[str]:

@@ -9,6 +9,7 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,13 +20,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from local.intake.broker import BRIDGE, HOST, Broker, BrokerError
 from local.intake.certificates import CertificateAuthority
-from local.intake.device_access import Access, Registration, evaluate
+from local.intake.device_access import PROVISIONING_TOPICS, Access, Registration, evaluate
+from local.intake.fleet_provisioning import REQUEST_FILTERS, Claim, FleetProvisioning
 from local.intake.mosquitto import find_broker
 from local.rules.engine import Inbound, RuleEngine
 from local.rules.sql import topic_matches
 
 _CONNECT_SECONDS: Final = 20.0
 _METRIC_INTERVAL_SECONDS: Final = 1.0
+_PROVISIONING: Final = tuple(one.removesuffix("#") for one in PROVISIONING_TOPICS)
 # Every topic: `#` leaves those out that begin with `$`.
 _SUBSCRIPTIONS: Final = (("#", 1), ("$aws/rules/#", 1))
 
@@ -79,6 +82,7 @@ class Intake:
         engine: RuleEngine,
         authority: CertificateAuthority,
         registrations: Callable[[], Iterable[Registration]],
+        provisioning: FleetProvisioning | None = None,
         add_metrics: Callable[..., None] | None = None,
         port: int = 0,
     ) -> None:
@@ -87,6 +91,9 @@ class Intake:
         self._engine = engine
         self._authority = authority
         self._registrations = registrations
+        self._provisioning = provisioning
+        # Of its own: an answer waits for a function, and for the broker to go by what it changed.
+        self._answering = ThreadPoolExecutor(1, "provisioning")
         self._add_metrics = add_metrics
         self._port = port
         self._broker: Broker | None = None
@@ -175,6 +182,7 @@ class Intake:
         if client is not None:
             client.disconnect()
             client.loop_stop()
+        self._answering.shutdown(cancel_futures=True)
         if self._keeper is not None:
             self._keeper.join()  # before the broker is ended, which it might start again
             self._keeper = None
@@ -232,7 +240,7 @@ class Intake:
             raise BrokerError("the bridge could not subscribe: see the broker's log")
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
-        client.subscribe(list(_SUBSCRIPTIONS))
+        client.subscribe([*_SUBSCRIPTIONS, *((topic, 1) for topic in REQUEST_FILTERS)])
 
     def _on_subscribe(self, client: mqtt.Client, data: Any, mid: int, codes: Any, *_: Any) -> None:
         del client, data, mid
@@ -249,6 +257,12 @@ class Intake:
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
         del data
         publisher = self._publishers.of(message.topic)
+        if message.topic.startswith(_PROVISIONING):
+            claim = Claim(publisher.client_id, publisher.principal)
+            self._answering.submit(self._answer, client, message.topic, message.payload, claim)
+            if message.qos:
+                client.ack(message.mid, message.qos)
+            return
         try:
             self._engine.handle(
                 Inbound(message.topic, message.payload, publisher.client_id, publisher.principal)
@@ -259,6 +273,15 @@ class Intake:
             return
         if message.qos:
             client.ack(message.mid, message.qos)
+
+    def _answer(self, client: mqtt.Client, topic: str, payload: bytes, claim: Claim) -> None:
+        if self._provisioning is None:
+            return
+        try:
+            client.publish(*self._provisioning.answer(topic, payload, claim), qos=1)
+        except Exception:  # noqa: BLE001 - our bug: the device asks again
+            self._errors += 1
+            _log.exception("a request on %s could not be answered", topic)
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(_METRIC_INTERVAL_SECONDS):

@@ -68,14 +68,14 @@ class IotRegistry:
     def create_keys_and_certificate(self, active: bool) -> dict[str, Any]:
         """CreateKeysAndCertificate's response."""
         issued = self._authority.issue_device()
-        return self._register(issued.certificate_pem, active) | {
+        return self._register(issued.certificate_pem, _status(active)) | {
             "keyPair": {"PublicKey": issued.public_key_pem, "PrivateKey": issued.private_key_pem}
         }
 
-    def create_certificate_from_csr(self, request_pem: str, active: bool) -> dict[str, Any]:
+    def create_certificate_from_csr(self, request_pem: str, status: str) -> dict[str, Any]:
         """CreateCertificateFromCsr's response."""
         try:
-            return self._register(self._authority.sign_request(request_pem), active)
+            return self._register(self._authority.sign_request(request_pem), status)
         except ValueError as error:
             raise ApiError("InvalidRequestException", str(error)) from None
 
@@ -115,10 +115,24 @@ class IotRegistry:
         """Forget a rule."""
         self._backend.rules.pop(name, None)
 
-    def _register(self, certificate_pem: str, active: bool) -> dict[str, Any]:
-        certificate = self._backend.register_certificate_without_ca(
-            certificate_pem, "ACTIVE" if active else "INACTIVE"
-        )
+    def provision(self, thing_name: str, certificate_id: str, policy_name: str) -> None:
+        """Attach a certificate to a thing, which is made if it isn't there, and a policy to it."""
+        if all(thing.thing_name != thing_name for thing in list(self._backend.things.values())):
+            self._backend.create_thing(thing_name, "", None)
+        arn = self._backend.certificates[certificate_id].arn
+        self._backend.attach_thing_principal(thing_name, arn)
+        self._backend.attach_policy(policy_name, arn)
+
+    def set_status(self, certificate_id: str, status: str) -> None:
+        """What UpdateCertificate does."""
+        self._backend.update_certificate(certificate_id, status)
+
+    def certificate_pem(self, certificate_id: str) -> str:
+        """A certificate in PEM."""
+        return str(self._backend.certificates[certificate_id].certificate_pem)
+
+    def _register(self, certificate_pem: str, status: str) -> dict[str, Any]:
+        certificate = self._backend.register_certificate_without_ca(certificate_pem, status)
         return {
             "certificateArn": certificate.arn,
             "certificateId": certificate.certificate_id,
@@ -193,7 +207,9 @@ class IotApi:
             case "POST", "/certificates":
                 request = json.loads(_body(environ))
                 pem = str(request.get("certificateSigningRequest", ""))
-                return self._issued(self._registry.create_certificate_from_csr(pem, active))
+                return self._issued(
+                    self._registry.create_certificate_from_csr(pem, _status(active))
+                )
             case "GET", "/endpoint":
                 return json_response({"endpointAddress": self._device_endpoint()})
         if method == "POST" and (thing := _THING.fullmatch(path)):
@@ -206,6 +222,10 @@ class IotApi:
                 "InvalidRequestException", "deploy rules with the template: it is what runs"
             )
         return None
+
+
+def _status(active: bool) -> str:
+    return "ACTIVE" if active else "INACTIVE"
 
 
 def _body(environ: "WSGIEnvironment") -> bytes:

@@ -20,6 +20,7 @@ from devices.provisioning import DeviceCredentials, provision_fleet
 from local.api import ACCOUNT_ID, REGION
 from local.glue.spark import cache_folder
 from local.intake.certificates import CertificateAuthority
+from local.intake.fleet_provisioning import FleetProvisioning
 from local.intake.intake import Intake
 from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider, iot_backend
 from local.rules.engine import RuleEngine
@@ -75,6 +76,10 @@ COMMANDER_POLICY: Final = {
         {"Effect": "Allow", "Action": "iot:Publish", "Resource": f"{_ARN}topic/cmd/*"},
     ],
 }
+
+
+# A function as `FleetProvisioning` invokes it.
+Hook = Callable[[dict[str, Any]], Any]
 
 
 @dataclass
@@ -245,6 +250,10 @@ class Bench:
     iot: Any
     policies: PolicyProvider
     folder: Path
+    provisioning: FleetProvisioning
+    # Functions by name, and the time by which ownership tokens expire.
+    hooks: dict[str, Hook]
+    now: list[float]
 
     @property
     def port(self) -> int:
@@ -267,12 +276,21 @@ def running_bench(folder: Path) -> Iterator[Bench]:
     stream.gate.set()
     engine = RuleEngine(stream, None)
     registry = IotRegistry(issuer, iot_backend())
+    provisioning = FleetProvisioning(
+        registry,
+        lambda name, event: hooks[name](json.loads(event)),
+        lambda: intake.reload_access(),  # noqa: PLW0108 - there is no intake yet
+        lambda: now[0],
+    )
+    hooks: dict[str, Hook] = {}
+    now = [1_795_503_600.0]
     intake = Intake(
         folder=folder / "intake",
         cache=cache_folder(),
         engine=engine,
         authority=issuer,
         registrations=registry.registrations,
+        provisioning=provisioning,
     )
     moto = DomainDispatcherApplication(create_backend_app)
     api = IotApi(registry, moto, intake.reload_access, lambda: intake.endpoint)
@@ -289,7 +307,7 @@ def running_bench(folder: Path) -> Iterator[Bench]:
     iot = client_of(f"http://127.0.0.1:{server.port}", "iot")
     try:
         intake.start()
-        yield Bench(intake, engine, stream, iot, policies, folder)
+        yield Bench(intake, engine, stream, iot, policies, folder, provisioning, hooks, now)
     finally:
         stream.gate.set()
         intake.stop()

@@ -45,7 +45,9 @@ def built_function(name: str, resource: str, values: Mapping[str, str]) -> Funct
             for name, value in variables.items()
         },
         code=FolderArtifact(BUILD / resource),
-        layers=tuple(FolderArtifact(BUILD / layer["Ref"]) for layer in properties["Layers"]),
+        layers=tuple(
+            FolderArtifact(BUILD / layer["Ref"]) for layer in properties.get("Layers", ())
+        ),
         log_format=properties["LoggingConfig"].get("LogFormat", "Text"),
     )
 

@@ -10,8 +10,12 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from admit_device.settings import Settings as AdmitSettings
 from audit_lake.metrics import Metric as AuditMetric
 from audit_lake.settings import Settings as AuditSettings
+from export_registry.metrics import Metric as ExportMetric
+from export_registry.registry_table import SCHEMA as REGISTRY_SCHEMA
+from export_registry.settings import Settings as ExportSettings
 from ingest_telemetry.metrics import REASON_DIMENSION, Metric
 from ingest_telemetry.settings import Settings
 from pause_ingestion.pausing import GIVEN_UP_AFTER
@@ -81,6 +85,15 @@ def columns_of_job(name: str) -> list[str]:
     raise LookupError(name)
 
 
+def typed_columns_of_job(name: str) -> list[tuple[str, str]]:
+    """Names and types of a plain literal of columns, whose types' commas have no space behind."""
+    for node in ast.parse(JOB_SCRIPT.read_text()).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name and node.value:
+            columns = [each.split() for each in re.split(r",\s", ast.literal_eval(node.value))]
+            return [(column, kind) for column, kind in columns]
+    raise LookupError(name)
+
+
 def test_variables_of_the_function_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
     fields = {field.name.upper() for field in dataclasses.fields(Settings)} - {"LIMITS"}
     assert set(environment(stack)) == fields | set(LIMIT_VARIABLES)
@@ -108,6 +121,37 @@ def test_variables_of_the_pause_are_the_fields_of_its_settings(make_stack: MakeS
 def test_schedule_has_the_name_that_pausing_looks_for(stack: dict[str, Any]) -> None:
     # `ops.pause.parts`, and docs/operations.md.
     assert stack["CurationScheduleTrigger"]["Properties"]["Name"] == "lake-curation-schedule"
+
+
+def test_variables_of_the_export_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
+    variables = environment(stack, "ExportRegistryFunction")
+    assert set(variables) == {field.name.upper() for field in dataclasses.fields(ExportSettings)}
+    settings = ExportSettings.from_environment(variables)
+    conf = job_arguments(stack)["--conf"]
+    (warehouse,) = re.findall(r"\.warehouse=(\S+)", conf)
+    database = job_arguments(stack)["--database"]
+    location = f"{warehouse}{database}.db/device_registry"
+    assert settings.table_location == location
+    namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
+    assert settings.powertools_metrics_namespace == namespace
+
+
+def test_variables_of_the_hook_are_the_fields_of_its_settings(stack: dict[str, Any]) -> None:
+    variables = environment(stack, "AdmitDeviceFunction")
+    assert set(variables) == {field.name.upper() for field in dataclasses.fields(AdmitSettings)}
+    AdmitSettings.from_environment(variables)
+
+
+def test_export_writes_the_columns_that_the_job_joins() -> None:
+    kinds = {
+        "string": pa.string(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "map<string,string>": pa.map_(pa.string(), pa.string()),
+    }
+    written = [(field.name, field.type) for field in REGISTRY_SCHEMA]
+    assert written == [
+        (name, kinds[kind]) for name, kind in typed_columns_of_job("REGISTRY_COLUMNS")
+    ]
 
 
 def test_defaults_of_the_template_are_those_of_the_contract(stack: dict[str, Any]) -> None:
@@ -140,7 +184,15 @@ def test_variables_fit_into_what_lambda_takes(stack: dict[str, Any]) -> None:
     assert sum(len(name) + len(str(value)) for name, value in environment(stack).items()) < 4096
 
 
-@pytest.mark.parametrize("name", ["IngestTelemetryFunction", "AuditLakeFunction"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "IngestTelemetryFunction",
+        "AuditLakeFunction",
+        "ExportRegistryFunction",
+        "AdmitDeviceFunction",
+    ],
+)
 def test_handler_exists_where_the_template_says(stack: dict[str, Any], name: str) -> None:
     package, module, function = stack[name]["Properties"]["Handler"].split(".")
     path = ROOT / "functions" / package / f"{module}.py"
@@ -210,7 +262,9 @@ def own_metrics(stack: dict[str, Any], namespace: str) -> dict[str, str]:
 
 def test_alarms_watch_metrics_that_someone_emits(stack: dict[str, Any]) -> None:
     namespace = environment(stack)["POWERTOOLS_METRICS_NAMESPACE"]
-    emitted = set(Metric) | set(AuditMetric) | set(own_metrics(stack, namespace))
+    emitted = (
+        set(Metric) | set(AuditMetric) | set(ExportMetric) | set(own_metrics(stack, namespace))
+    )
     watched = set()
     for resource in stack.values():
         if resource["Type"] != "AWS::CloudWatch::Alarm":

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from audit_lake.metrics import Metric as AuditMetric
+from export_registry.metrics import Metric as ExportMetric
 from ingest_telemetry.metrics import Metric
 from local.dashboards.body import widgets as parsed_widgets
 from tests.template.conftest import MakeStack
@@ -173,6 +174,7 @@ def test_runbook_entries_say_what_it_means_where_to_look_what_to_do_and_how_it_e
         ("TelemetryLake/lake", "CurationRuns"),
         ("TelemetryLake/lake", "AuditFindings"),
         ("TelemetryLake/lake", "AuditedHours"),
+        ("TelemetryLake/lake", "RegistryExports"),
     ],
 )
 def test_loss_and_delay_are_watched(stack: dict[str, Any], namespace: str, metric: str) -> None:
@@ -322,14 +324,23 @@ def test_widgets_draw_metrics_that_someone_emits(stack: dict[str, Any], dashboar
         if name in filters:
             assert labels == []
         else:
-            assert name in {*Metric, *AuditMetric}
-            service = "ingest_telemetry" if name in set(Metric) else "audit_lake"
-            assert labels == ["service", service]
+            services: dict[str, str] = {
+                str(each): service
+                for metrics, service in (
+                    (Metric, "ingest_telemetry"),
+                    (AuditMetric, "audit_lake"),
+                    (ExportMetric, "export_registry"),
+                )
+                for each in metrics
+            }
+            assert labels == ["service", services[name]]
 
 
 def test_every_metric_of_ours_is_drawn(stack: dict[str, Any]) -> None:
     text = "".join(stack[each]["Properties"]["DashboardBody"] for each in DASHBOARDS)
-    assert [metric for metric in (*Metric, *AuditMetric) if f'"{metric}"' not in text] == []
+    assert [
+        metric for metric in (*Metric, *AuditMetric, *ExportMetric) if f'"{metric}"' not in text
+    ] == []
 
 
 def test_operations_dashboard_shows_every_alarm(stack: dict[str, Any]) -> None:
@@ -349,3 +360,11 @@ def test_an_audit_that_stands_still_is_told_and_one_that_nobody_wants_is_not(
     for schedule, missing in (("rate(1 hour)", "breaching"), ("", "notBreaching")):
         stack = make_stack(AuditSchedule=schedule)
         assert alarms(stack)["AuditStaleAlarm"]["TreatMissingData"] == missing
+
+
+def test_an_export_that_stands_still_is_told_and_one_that_nobody_wants_is_not(
+    make_stack: MakeStack,
+) -> None:
+    for schedule, missing in (("rate(1 hour)", "breaching"), ("", "notBreaching")):
+        stack = make_stack(RegistryExportSchedule=schedule)
+        assert alarms(stack)["RegistryExportStaleAlarm"]["TreatMissingData"] == missing

@@ -22,7 +22,12 @@ from tests.template.statements import services_called
 
 MEGABYTE = 1024 * 1024
 # Lambda's limit is 250 MB, unzipped, function and layers together: who comes near it should know.
-MOST_BYTES = {"IngestTelemetryFunction": 200 * MEGABYTE, "AuditLakeFunction": 240 * MEGABYTE}
+MOST_BYTES = {
+    "IngestTelemetryFunction": 200 * MEGABYTE,
+    "AuditLakeFunction": 240 * MEGABYTE,
+    "ExportRegistryFunction": 200 * MEGABYTE,
+    "AdmitDeviceFunction": 40 * MEGABYTE,
+}
 
 # Amazon Linux 2023: glibc 2.34, and libstdc++ of GCC 11.
 NEWEST_OF_THE_RUNTIME = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13)}
@@ -40,10 +45,15 @@ PARTS = {
     "ColumnarLayer/python": "/opt/python",
     "AuditLakeFunction": "/var/task",
     "PauseIngestionFunction": "/var/task",
+    "ExportRegistryFunction": "/var/task",
+    "AdmitDeviceFunction": "/var/task",
 }
 # What Lambda loads together.
 CONSUMER = ("IngestTelemetryFunction", "ContractLayer/python", "ColumnarLayer/python")
 AUDIT = ("AuditLakeFunction", "ContractLayer/python")
+EXPORT = ("ExportRegistryFunction",)
+ADMISSION = ("AdmitDeviceFunction",)
+TOGETHER = (CONSUMER, AUDIT, EXPORT, ADMISSION)
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def artifact(request: pytest.FixtureRequest) -> Artifact:
     return found
 
 
-@pytest.mark.parametrize("parts", [CONSUMER, AUDIT], ids=lambda parts: parts[0])
+@pytest.mark.parametrize("parts", TOGETHER, ids=lambda parts: parts[0])
 def test_function_and_its_layers_fit_into_lambda(
     artifact: Artifact, parts: tuple[str, ...]
 ) -> None:
@@ -123,7 +133,7 @@ def test_versions_are_compared_as_numbers(version: str, is_newer: bool) -> None:
     assert is_newer_than_the_runtime(version) is is_newer
 
 
-@pytest.mark.parametrize("parts", [CONSUMER, AUDIT], ids=lambda parts: parts[0])
+@pytest.mark.parametrize("parts", [CONSUMER, AUDIT, EXPORT], ids=lambda parts: parts[0])
 def test_every_library_that_is_linked_to_is_there(
     artifact: Artifact, parts: tuple[str, ...]
 ) -> None:
@@ -158,6 +168,8 @@ def test_pyarrow_is_trimmed(artifact: Artifact) -> None:
         ("IngestTelemetryFunction", ["functions/ingest_telemetry"]),
         ("AuditLakeFunction", ["functions/audit_lake", "ops/audit/catalogue.py"]),
         ("PauseIngestionFunction", ["functions/pause_ingestion"]),
+        ("ExportRegistryFunction", ["functions/export_registry"]),
+        ("AdmitDeviceFunction", ["functions/admit_device"]),
     ],
 )
 def test_botocore_knows_the_services_that_a_function_calls(
@@ -178,6 +190,8 @@ def test_botocore_knows_the_services_that_a_function_calls(
         ),
         ("functions/audit_lake", "AuditLakeFunction/audit_lake"),
         ("functions/pause_ingestion", "PauseIngestionFunction/pause_ingestion"),
+        ("functions/export_registry", "ExportRegistryFunction/export_registry"),
+        ("functions/admit_device", "AdmitDeviceFunction/admit_device"),
     ],
 )
 def test_artifact_is_built_from_this_source(artifact: Artifact, source: str, built: str) -> None:
@@ -222,6 +236,8 @@ def test_tracebacks_name_files_as_lambda_has_them(artifact: Artifact, part: str)
         "functions/ingest_telemetry/requirements.txt",
         "functions/audit_lake/requirements.txt",
         "functions/pause_ingestion/requirements.txt",
+        "functions/export_registry/requirements.txt",
+        "functions/admit_device/requirements.txt",
         "layers/contract/requirements.txt",
         "layers/columnar/requirements.txt",
     ],

@@ -22,6 +22,8 @@ CODE = {
     "IngestTelemetryRole": [ROOT / "functions" / "ingest_telemetry"],
     "CurateTelemetryRole": [ROOT / "glue"],
     "PauseIngestionRole": [ROOT / "functions" / "pause_ingestion"],
+    "ExportRegistryRole": [ROOT / "functions" / "export_registry"],
+    "AdmitDeviceRole": [ROOT / "functions" / "admit_device"],
     "AuditLakeRole": [
         ROOT / "functions" / "audit_lake",
         ROOT / "ops" / "erasures.py",
@@ -47,6 +49,11 @@ ACTION_OF_OPERATION = {
     ("lambda", "get_event_source_mapping"): "lambda:GetEventSourceMapping",
     ("lambda", "update_event_source_mapping"): "lambda:UpdateEventSourceMapping",
     ("sns", "publish"): "sns:Publish",
+    # PyIceberg's, of the same name, which makes it.
+    ("glue", "create_table"): "glue:CreateTable",
+    ("iot", "list_things"): "iot:ListThings",
+    ("iot", "describe_thing"): "iot:DescribeThing",
+    ("iot", "list_thing_principals"): "iot:ListThingPrincipals",
 }
 
 # What a role allows although no code of ours calls it, and who does.
@@ -157,6 +164,42 @@ BESIDES = {
         "xray:PutTelemetryRecords": "active tracing",
     },
     "AuditScheduleRole": {"lambda:InvokeFunction": "EventBridge Scheduler"},
+    "ExportRegistryRole": {
+        "s3:GetObject": "PyIceberg reads the table",
+        "s3:PutObject": "PyIceberg",
+        "s3:DeleteObject": "PyIceberg, metadata that a commit supersedes",
+        "s3:AbortMultipartUpload": "pyarrow's S3",
+        "s3:ListBucket": "a missing object is told from a forbidden one",
+        "kms:Decrypt": "reading objects",
+        "kms:GenerateDataKey": "writing objects",
+        "glue:GetTable": "PyIceberg's GlueCatalog",
+        "glue:UpdateTable": "PyIceberg's GlueCatalog commits with it",
+        "logs:CreateLogStream": "Lambda",
+        "logs:PutLogEvents": "Lambda",
+        "xray:PutTraceSegments": "active tracing",
+        "xray:PutTelemetryRecords": "active tracing",
+    },
+    "RegistryExportScheduleRole": {"lambda:InvokeFunction": "EventBridge Scheduler"},
+    "AdmitDeviceRole": {
+        "logs:CreateLogStream": "Lambda",
+        "logs:PutLogEvents": "Lambda",
+        "xray:PutTraceSegments": "active tracing",
+        "xray:PutTelemetryRecords": "active tracing",
+    },
+    "DeviceProvisioningRole": {
+        "iot:DescribeThing": "RegisterThing, on the template's thing",
+        "iot:CreateThing": "RegisterThing",
+        "iot:UpdateThing": "RegisterThing",
+        "iot:ListThingPrincipals": "RegisterThing",
+        "iot:DescribeCertificate": "RegisterThing, on the template's certificate",
+        "iot:UpdateCertificate": "RegisterThing activates it",
+        "iot:AttachThingPrincipal": "RegisterThing",
+        "iot:AttachPolicy": "RegisterThing",
+        "iot:AttachPrincipalPolicy": "RegisterThing, by its older name",
+        "iot:ListPrincipalThings": "RegisterThing",
+        "iot:ListPrincipalPolicies": "RegisterThing",
+        "iot:GetPolicy": "RegisterThing, on the template's policy",
+    },
 }
 
 # Actions without resource-level permissions. Nothing else of ours may say Resource: "*".
@@ -167,6 +210,11 @@ EVERY_RESOURCE = {
     ("AuditLakeRole", "xray:PutTelemetryRecords"),
     ("PauseIngestionRole", "xray:PutTraceSegments"),
     ("PauseIngestionRole", "xray:PutTelemetryRecords"),
+    ("ExportRegistryRole", "iot:ListThings"),
+    ("ExportRegistryRole", "xray:PutTraceSegments"),
+    ("ExportRegistryRole", "xray:PutTelemetryRecords"),
+    ("AdmitDeviceRole", "xray:PutTraceSegments"),
+    ("AdmitDeviceRole", "xray:PutTelemetryRecords"),
     ("CurateTelemetryRole", "cloudwatch:PutMetricData"),
     ("SummariseDevicesRole", "cloudwatch:PutMetricData"),
     ("MaintainTablesRole", "cloudwatch:PutMetricData"),
@@ -329,6 +377,16 @@ def test_each_role_is_for_one_service(stack: dict[str, Any]) -> None:
         "MaintainTablesRole": ("glue.amazonaws.com", None),
         "AuditLakeRole": ("lambda.amazonaws.com", None),
         "PauseIngestionRole": ("lambda.amazonaws.com", None),
+        "ExportRegistryRole": ("lambda.amazonaws.com", None),
+        "AdmitDeviceRole": ("lambda.amazonaws.com", None),
+        "DeviceProvisioningRole": (
+            "iot.amazonaws.com",
+            {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}},
+        ),
+        "RegistryExportScheduleRole": (
+            "scheduler.amazonaws.com",
+            {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}},
+        ),
         "AuditScheduleRole": (
             "scheduler.amazonaws.com",
             {"StringEquals": {"aws:SourceAccount": "THE-ACCOUNT"}},
@@ -494,6 +552,34 @@ def test_buckets_refuse_plain_http_and_the_public(stack: dict[str, Any]) -> None
         assert statement["Effect"] == "Deny"
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
         assert set(listed(statement["Resource"])) == {f"{name}.Arn", f"{name}.Arn/*"}
+
+
+def test_export_touches_the_files_of_one_table_only(stack: dict[str, Any]) -> None:
+    touched = {
+        each.resource
+        for each in permissions(stack)
+        if each.role == "ExportRegistryRole" and each.action.endswith("Object")
+    }
+    assert touched == {"arn:aws:s3:::CuratedZoneBucket/curated/iot_data_db.db/device_registry/*"}
+
+
+def test_claim_certificate_is_good_for_asking_and_nothing_else(stack: dict[str, Any]) -> None:
+    statements = stack["ClaimPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = {
+        (each["Action"], target.rpartition(":")[2])
+        for each in statements
+        for target in listed(each["Resource"])
+    }
+    questions = {
+        "$aws/certificates/create-from-csr/json",
+        "$aws/provisioning-templates/DeviceProvisioningTemplate/provision/json",
+    }
+    assert allowed == {
+        ("iot:Connect", "*"),
+        *(("iot:Publish", f"topic/{topic}") for topic in questions),
+        *(("iot:Receive", f"topic/{topic}/*") for topic in questions),
+        *(("iot:Subscribe", f"topicfilter/{topic}/*") for topic in questions),
+    }
 
 
 def test_device_acts_as_its_own_thing_only(stack: dict[str, Any]) -> None:

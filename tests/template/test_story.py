@@ -32,6 +32,8 @@ OUTPUTS = {
     "SummariseDevicesJobName",
     "MaintainTablesJobName",
     "DevicePolicyName",
+    "DeviceProvisioningTemplateName",
+    "ClaimPolicyName",
     "TelemetryRuleName",
     "AlarmTopicArn",
     "QueryWorkGroupName",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from admit_device.admission import THING_NAME
 from ingest_telemetry.patience import LONGEST_PAUSE_SECONDS, RESERVE_SECONDS
 from telemetry_contract.identity import identity_of
 from telemetry_contract.limits import Limits
@@ -21,6 +22,7 @@ SETS_OF_PARAMETERS: list[dict[str, str]] = [
     {"KmsKeyArn": "arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d"},
     {"StreamMode": "PROVISIONED", "ShardCount": "2", "CrawlRawZone": "false"},
     {"AuditSchedule": ""},
+    {"RegistryExportSchedule": ""},
     {"SecondTopicFilter": "asset/tracker"},
     {"CreateDatabase": "false", "AlarmEmail": "someone@example.org"},
     {
@@ -215,15 +217,23 @@ def test_function_and_layers_are_of_one_architecture(
     assert len(layers) == 2
     for layer in layers:
         assert layer["Properties"]["CompatibleArchitectures"] == [architecture]
-    for name in ("IngestTelemetryFunction", "AuditLakeFunction"):
-        assert stack[name]["Properties"]["Architectures"] == [architecture]
+    functions = [each for each in stack.values() if each["Type"] == "AWS::Lambda::Function"]
+    assert len(functions) == 4
+    for function in functions:
+        assert function["Properties"]["Architectures"] == [architecture]
 
 
 def test_artifacts_are_built_for_the_architecture_of_the_function(
     template: dict[str, Any],
 ) -> None:
-    for name in ("IngestTelemetryFunction", "AuditLakeFunction", "ContractLayer", "ColumnarLayer"):
-        metadata = template["Resources"][name]["Metadata"]
+    built = {
+        name: each
+        for name, each in template["Resources"].items()
+        if each["Type"] in ("AWS::Serverless::Function", "AWS::Serverless::LayerVersion")
+    }
+    assert len(built) == 7
+    for resource in built.values():
+        metadata = resource["Metadata"]
         assert metadata["BuildMethod"] == "makefile"
         assert metadata["ContextPath"] == {"Fn::Sub": "packaging/${Architecture}"}
     for architecture in template["Parameters"]["Architecture"]["AllowedValues"]:
@@ -397,6 +407,58 @@ def test_audit_takes_no_more_than_lambda_gives(stack: dict[str, Any]) -> None:
     assert audit["EphemeralStorage"]["Size"] <= 10_240
 
 
+# ---- registry and provisioning
+
+
+def test_export_is_started_by_its_schedule_in_a_role_that_may(stack: dict[str, Any]) -> None:
+    schedule = stack["ExportRegistryFunctionSchedule"]["Properties"]
+    assert schedule["ScheduleExpression"] == "rate(1 hour)"
+    target = schedule["Target"]
+    assert target["Arn"] == "ExportRegistryFunction.Arn"
+    assert target["RoleArn"] == "RegistryExportScheduleRole.Arn"
+    [policy] = stack["RegistryExportScheduleRole"]["Properties"]["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == target["Arn"]
+
+
+def test_without_a_schedule_nothing_is_exported(make_stack: MakeStack) -> None:
+    left = {name for name in make_stack(RegistryExportSchedule="") if "Registry" in name}
+    assert left == {"RegistryExportStaleAlarm"}
+
+
+def test_nobody_is_provisioned_past_the_hook(stack: dict[str, Any]) -> None:
+    template = stack["DeviceProvisioningTemplate"]["Properties"]
+    assert template["TemplateType"] == "FLEET_PROVISIONING"
+    assert template["PreProvisioningHook"] == {
+        "TargetArn": "AdmitDeviceFunction.Arn",
+        "PayloadVersion": "2020-04-01",
+    }
+    permission = stack["AdmitDevicePermission"]["Properties"]
+    assert permission["FunctionName"] == "AdmitDeviceFunction"
+    assert permission["Principal"] == "iot.amazonaws.com"
+    # https://docs.aws.amazon.com/iot/latest/developerguide/cross-service-confused-deputy-prevention.html
+    assert permission["SourceAccount"] == "THE-ACCOUNT"
+    assert permission["SourceArn"] == "DeviceProvisioningTemplate.TemplateArn"
+    # IoT waits for five seconds: https://docs.aws.amazon.com/iot/latest/developerguide/pre-provisioning-hook.html
+    assert stack["AdmitDeviceFunction"]["Properties"]["Timeout"] <= 5
+
+
+def test_template_gives_a_certificate_the_fleets_policy_and_nothing_else(
+    stack: dict[str, Any],
+) -> None:
+    body = json.loads(stack["DeviceProvisioningTemplate"]["Properties"]["TemplateBody"])
+    assert set(body["Parameters"]) == {THING_NAME, "AWS::IoT::Certificate::Id"}
+    kinds = {each["Type"]: each["Properties"] for each in body["Resources"].values()}
+    assert kinds == {
+        "AWS::IoT::Thing": {"ThingName": {"Ref": THING_NAME}},
+        "AWS::IoT::Certificate": {
+            "CertificateId": {"Ref": "AWS::IoT::Certificate::Id"},
+            "Status": "Active",
+        },
+        "AWS::IoT::Policy": {"PolicyName": "DevicePolicy"},
+    }
+
+
 # ---- what is kept, and what may live side by side
 
 
@@ -458,6 +520,7 @@ NAMES_OF_THINGS = (
 )
 # Named within something of the stack's own, or not unique at all.
 NAMES_WITHIN = {
+    "AWS::Lambda::Permission",
     "AWS::Athena::NamedQuery",
     "AWS::Lambda::EventSourceMapping",
     "AWS::Logs::MetricFilter",

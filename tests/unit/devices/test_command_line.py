@@ -9,7 +9,7 @@ import pytest
 from devices.__main__ import run
 from tests.unit.devices.registry import Iot
 
-COMMANDS = ("request", "provision", "revoke", "simulate", "produce")
+COMMANDS = ("request", "provision", "claim", "revoke", "simulate", "produce")
 
 
 @pytest.fixture
@@ -81,6 +81,15 @@ def test_provision_says_which_device_failed_and_that_it_can_be_run_again(
     assert run(command) == 0
     assert set(iot.principals) == {"d1", "d2"}
     assert len(iot.statuses) == 2
+
+
+def test_announced_devices_are_things_without_certificates(
+    iot: Iot, devices: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["provision", "--policy", "fleet", "--csv", str(devices), "--announce"]) == 0
+    assert json.loads(capsys.readouterr().out)["announced"] == 2
+    assert set(iot.things) == {"d1", "d2"}
+    assert iot.statuses == {}
 
 
 def test_revoke_takes_every_certificate_of_a_thing(

@@ -1,0 +1,1 @@
+"""The hook of provisioning by claim: which devices may have a certificate."""

@@ -1,0 +1,1 @@
+"""The scheduled export of IoT's registry to the reference table of the curation job."""
