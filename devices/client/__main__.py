@@ -75,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
             refused = _publish_lines(client)
             is_sent = client.wait_until_sent(options.patience)
             print(f"{client.waiting} wait, {client.dropped} dropped", file=sys.stderr)
-    except (QueueInUseError, QueueDamagedError, OSError) as error:
+    except (QueueInUseError, QueueDamagedError, ValueError, OSError) as error:
         print(f"devices.client: {error}", file=sys.stderr)
         return 1
     return 1 if refused or not is_sent else 0

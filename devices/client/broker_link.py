@@ -124,6 +124,8 @@ class BrokerLink:
 def client_options(thing_name: str, settings: ConnectionSettings) -> dict[str, Any]:
     """What the SDK is told. Public, since a wrong one shows only in an outage."""
     endpoint = settings.endpoint
+    first_wait = round(settings.first_wait_seconds * 1_000)
+    longest_wait = round(settings.longest_wait_seconds * 1_000)
     limits = mqtt5.ExtendedValidationAndFlowControlOptions
     return {
         "endpoint": endpoint.host,
@@ -142,6 +144,6 @@ def client_options(thing_name: str, settings: ConnectionSettings) -> dict[str, A
         "keep_alive_interval_sec": settings.keep_alive_seconds,
         "ack_timeout_sec": settings.acknowledgement_seconds,
         "retry_jitter_mode": mqtt5.ExponentialBackoffJitterMode.FULL,
-        "min_reconnect_delay_ms": round(settings.first_wait_seconds * 1_000),
-        "max_reconnect_delay_ms": round(settings.longest_wait_seconds * 1_000),
+        "min_reconnect_delay_ms": min(first_wait, longest_wait),
+        "max_reconnect_delay_ms": longest_wait,
     }

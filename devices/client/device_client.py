@@ -154,4 +154,7 @@ class DeviceClient:
 
 
 def _encode(reading: dict[str, Any], sequence: int) -> bytes:
-    return json.dumps(reading | {"sequence": sequence}, allow_nan=False).encode()
+    try:
+        return json.dumps(reading | {"sequence": sequence}, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a reading is not JSON: {error}") from None

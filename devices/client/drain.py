@@ -32,6 +32,12 @@ class Pace:
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 120.0
 
+    def __post_init__(self) -> None:
+        if self.messages_per_second <= 0:
+            raise ValueError("the rate has to be more than 0 messages a second")
+        if self.max_in_flight < 1:
+            raise ValueError("at least one message has to be in flight")
+
     def wait_seconds(self, failures: int, random: Callable[[], float]) -> float:
         """Exponential back-off with full jitter, so that a fleet does not come back all at once.
 

@@ -105,22 +105,23 @@ class OfflineQueue:
 
     def append(self, messages: Sequence[NewMessage]) -> list[int]:
         """Keep all of the messages, or raise and keep none; the sequence numbers they have got."""
-        with self._transaction() as database:
+        with self._lock:
             sequences, size, dropped = [], self._bytes, 0
-            for message in messages:
-                sequence, added = _insert(database, message)
-                sequences.append(sequence)
-                size += added
-            while size > self._max_bytes and self._when_full is WhenFull.DROP_OLDEST:
-                size -= _drop_oldest(database)
-                dropped += 1
-            if size > self._max_bytes:
-                raise QueueFullError(
-                    f"{self._path} holds {self._bytes} of {self._max_bytes} bytes; "
-                    f"{len(messages)} more messages were not queued"
-                )
-            if dropped:
-                database.execute("UPDATE dropped SET count = count + ?", (dropped,))
+            with self._transaction() as database:
+                for message in messages:
+                    sequence, added = _insert(database, message)
+                    sequences.append(sequence)
+                    size += added
+                while size > self._max_bytes and self._when_full is WhenFull.DROP_OLDEST:
+                    size -= _drop_oldest(database)
+                    dropped += 1
+                if size > self._max_bytes:
+                    raise QueueFullError(
+                        f"{self._path} holds {self._bytes} of {self._max_bytes} bytes; "
+                        f"{len(messages)} more messages were not queued"
+                    )
+                if dropped:
+                    database.execute("UPDATE dropped SET count = count + ?", (dropped,))
             self._bytes = size
         return sequences
 
@@ -134,10 +135,11 @@ class OfflineQueue:
 
     def remove(self, messages: Sequence[QueuedMessage]) -> None:
         """Forget messages that are acknowledged; no error if one was dropped meanwhile."""
-        with self._transaction() as database:
+        with self._lock:
             size = self._bytes
-            for message in messages:
-                size -= _delete(database, message.number)
+            with self._transaction() as database:
+                for message in messages:
+                    size -= _delete(database, message.number)
             self._bytes = size
 
     def __len__(self) -> int:
@@ -159,20 +161,17 @@ class OfflineQueue:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing. `_bytes` is set last in the block, and put back if the commit fails."""
-        with self._lock:
-            size = self._bytes
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException as error:  # Ctrl-C too: nothing half done; raised again
-                self._bytes = size
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                if _is(error, sqlite3.SQLITE_FULL):
-                    raise QueueFullError(f"no room on the disk of {self._path}") from error
-                raise
+        """All or nothing, for whoever holds the lock."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield self._database
+            self._database.execute("COMMIT")
+        except BaseException as error:  # Ctrl-C too: nothing half done; raised again
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            if _is(error, sqlite3.SQLITE_FULL):
+                raise QueueFullError(f"no room on the disk of {self._path}") from error
+            raise
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -231,4 +230,6 @@ def _delete(database: sqlite3.Connection, number: int) -> int:
 
 
 def _is(error: BaseException, code: int) -> bool:
-    return isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF == code
+    # Only what SQLite itself has raised has a code; its lowest byte is the kind.
+    found = getattr(error, "sqlite_errorcode", None)
+    return found is not None and found & 0xFF == code

@@ -114,6 +114,31 @@ def test_nothing_queued_is_lost_or_overtaken_when_the_network_goes_and_the_clien
     assert {reading["device_id"] for reading in arrived(bench, "gateway-1")} == {"gateway-1"}
 
 
+def test_what_the_broker_refuses_stays_queued_until_it_takes_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (device,) = bench.register("gateway-3", policy="commanded")
+    refused = Gateway(bench, device, tmp_path / "q", "--patience", "0")
+    assert refused.queue(3) == [1, 2, 3]
+    assert refused.end() == 1
+    bench.register("gateway-3")
+    allowed = Gateway(bench, device, tmp_path / "q")
+    assert allowed.queue(1) == [4]
+    assert allowed.end() == 0
+    assert bench.stream.wait_for(lambda _: first_deliveries(bench, "gateway-3") == [1, 2, 3, 4])
+
+
+def test_a_line_that_is_no_reading_is_refused_and_the_next_is_taken(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (device,) = bench.register("gateway-4")
+    gateway = Gateway(bench, device, tmp_path / "q")
+    told, _ = gateway.process.communicate('[1]\nnonsense\n{"x": 1}\n', timeout=60)
+    assert told.splitlines() == ["refused", "refused", "1"]
+    assert gateway.process.returncode == 1
+    assert bench.stream.wait_for(lambda _: first_deliveries(bench, "gateway-4") == [1])
+
+
 def test_basic_ingest_reaches_the_rule_by_its_name(bench: Bench, tmp_path: Path) -> None:
     (device,) = bench.register("gateway-2")
     gateway = Gateway(bench, device, tmp_path / "q", "--basic-ingest", "telemetry")
