@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.generate_kinesis import aggregate
+from ingest_telemetry.metrics import Metric
 from telemetry_contract.aggregation import MAGIC, de_aggregate, user_records
 from telemetry_contract.limits import Limits
 from telemetry_contract.reading import interpret
@@ -167,7 +168,9 @@ def test_what_a_device_publishes_is_never_taken_for_an_aggregate() -> None:
     assert result.rejected[0]["payload"] == BY_AWS
 
 
-def test_the_function_accepts_a_batch_of_aggregates_and_plain_records() -> None:
+def test_the_function_accepts_a_batch_of_aggregates_and_plain_records(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     many = aggregate(*[READING] * 50)
     result = ingest(event_of([READING, many, many[:-3], BY_AWS]))
     assert result.answer | {"objects": None} == {
@@ -179,6 +182,9 @@ def test_the_function_accepts_a_batch_of_aggregates_and_plain_records() -> None:
     assert result.rejected_by_reason == {"malformed_aggregate": 1, "not_json": 1}
     ids = [row["record_id"] for row in result.accepted + result.rejected]
     assert len(set(ids)) == 55
+    emitted = map(json.loads, capsys.readouterr().out.splitlines())
+    (counted,) = [one for one in emitted if Metric.RECORDS_RECEIVED in one]
+    assert (counted[Metric.RECORDS_RECEIVED], counted[Metric.READINGS_RECEIVED]) == ([4], [55])
 
 
 def test_equal_heartbeats_in_an_aggregate_stay_apart_where_the_arrival_is_their_time() -> None:
