@@ -25,7 +25,7 @@ from ops.history.sources import Source
 from ops.kinesis_event import EVENT_ROOM, MAX_EVENT_RECORDS, event_around, kinesis_record
 from ops.redrive.marks import MarkError, Marks
 from ops.redrive.pace import Pace
-from telemetry_contract.decoding import decode_record
+from telemetry_contract.aggregation import records_in
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.limits import Limits
 from telemetry_contract.reading import interpret
@@ -163,13 +163,13 @@ class Import:
 
     def _judge(self, chosen: list[_Message], arrival_time: int, findings: Findings) -> None:
         for message in chosen:
-            record = decode_record(message.position, arrival_time, message.data, self.limits)
-            if isinstance(record, Rejection):
-                findings.rejected[record.reason.value] += 1
-                continue
-            readings, rejections = interpret(record, self.limits)
-            findings.accepted += len(readings)
-            findings.rejected.update(rejection.reason.value for rejection in rejections)
+            for record in records_in(message.position, arrival_time, message.data, self.limits):
+                if isinstance(record, Rejection):
+                    findings.rejected[record.reason.value] += 1
+                    continue
+                readings, rejections = interpret(record, self.limits)
+                findings.accepted += len(readings)
+                findings.rejected.update(rejection.reason.value for rejection in rejections)
 
     def _send(self, part: _Part, chosen: list[_Message], findings: Findings) -> None:
         sent: list[_Message] = []

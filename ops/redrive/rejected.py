@@ -15,8 +15,7 @@ from ops.redrive.selection import Selection
 from ops.redrive.sending import Sending
 from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
-from telemetry_contract.aggregation import MAGIC, de_aggregate
-from telemetry_contract.decoding import decode_record
+from telemetry_contract.aggregation import records_in
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.limit_variables import LimitVariableError, limits_from
 from telemetry_contract.limits import Limits
@@ -130,9 +129,8 @@ def verdict_on(row: RejectedRow, limits: Limits) -> tuple[int, int]:
     A row is one reading, unless a whole array or aggregate had been rejected.
     """
     data = rejected_zone.record_data(row)
-    record = row.position, microseconds_of(row.arrival_time), data, limits
     accepted = rejected = 0
-    for one in de_aggregate(*record) if data.startswith(MAGIC) else [decode_record(*record)]:
+    for one in records_in(row.position, microseconds_of(row.arrival_time), data, limits):
         readings, rejections = ([], [one]) if isinstance(one, Rejection) else interpret(one, limits)
         accepted += len(readings)
         rejected += len(rejections)

@@ -58,6 +58,16 @@ def de_aggregate(
             place += 1
 
 
+def records_in(
+    position: str, arrival_time: Microseconds, data: bytes, limits: Limits
+) -> Iterator[Record | Rejection]:
+    """What any record holds, an aggregate or not: what the consumer makes of it, call by call."""
+    if data.startswith(MAGIC):
+        yield from de_aggregate(position, arrival_time, data, limits)
+    else:
+        yield decode_record(position, arrival_time, data, limits)
+
+
 def user_records(data: bytes) -> list[bytes]:
     """The data of an aggregate's user records. ContractViolation: malformed_aggregate."""
     message, digest = data[len(MAGIC) : -_DIGEST_BYTES], data[-_DIGEST_BYTES:]
