@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate_cost import FOLDER, IDLE, MANY, PAGES, bill, run
+from docs.generate_cost import FOLDER, IDLE, MANY, PAGES, agree, bill, regenerated, run
 from ops import __main__ as ops_main
 from ops.cost.prices import read_prices
 
@@ -35,7 +35,27 @@ def test_check_fails_on_a_stale_page_and_writing_mends_it(
     assert run(["--check"], tmp_path) == 1
     assert "docs/cost.md is stale: run `make docs`" in capsys.readouterr().err
     assert run([], tmp_path) == 0
-    assert page.read_text() == PAGE.read_text()
+    assert page.read_text() == regenerated("cost.md", PAGE.read_text())
+    assert run(["--check"], tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "do"),
+    [
+        ("| alarms | 9 |", "| alarms | 10 |", True),
+        ("| alarms | 9 |", "| alarms | 11 |", False),
+        ("| in all | 1,000 |", "| in all | 1,040 |", True),
+        ("| in all | 1,000 |", "| in all | 1,060 |", False),
+        ("| PUT | 0.25 |", "| PUT | 0.255 |", True),
+        ("| PUT | 0.25 |", "| PUT | 0.30 |", False),
+        ("| alarms | 9 |", "| metrics | 9 |", False),
+        ("| alarms | 9 |", "| alarms | 9 | 1 |", False),
+    ],
+)
+def test_figures_may_be_off_by_a_dollar_or_a_twentieth_and_words_not_at_all(
+    text: str, wanted: str, do: bool
+) -> None:
+    assert agree(text, wanted) is do
 
 
 def test_missing_block_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
