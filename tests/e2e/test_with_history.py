@@ -43,11 +43,11 @@ def test_messy_history_imported_twice_is_curated_once_and_its_rejects_have_reaso
     demo: Demonstration,
 ) -> None:
     start = datetime.now(UTC) - timedelta(days=40)
+    times = [(start + timedelta(minutes=number)).isoformat() for number in range(30)]
+    # A reading without any value would be dropped as empty.
     readings = [
-        json.dumps(
-            {"device_id": DEVICE, "timestamp": (start + timedelta(minutes=n)).isoformat()}
-        ).encode()
-        for n in range(30)
+        json.dumps({"device_id": DEVICE, "timestamp": at, "sequence": number}).encode()
+        for number, at in enumerate(times)
     ]
     # The first came over the stream already.
     stream_name = demo.outputs["TelemetryStreamName"]
