@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote
@@ -48,6 +49,8 @@ class IotRegistry:
         self._authority = authority
         self._backend = backend
         self._parsed: dict[str, x509.Certificate] = {}
+        # Held while moto is at work: it has none, and looks through what another request changes.
+        self.lock = threading.Lock()
 
     def registrations(self) -> list[Registration]:
         """Every certificate of this authority's making, with its things and policies."""
@@ -117,22 +120,25 @@ class IotRegistry:
 
     def provision(self, thing_name: str, certificate_id: str, policy_name: str) -> None:
         """Attach a certificate to a thing, which is made if it isn't there, and a policy to it."""
-        if all(thing.thing_name != thing_name for thing in list(self._backend.things.values())):
-            self._backend.create_thing(thing_name, "", None)
-        arn = self._backend.certificates[certificate_id].arn
-        self._backend.attach_thing_principal(thing_name, arn)
-        self._backend.attach_policy(policy_name, arn)
+        with self.lock:
+            if all(thing.thing_name != thing_name for thing in self._backend.things.values()):
+                self._backend.create_thing(thing_name, "", None)
+            arn = self._backend.certificates[certificate_id].arn
+            self._backend.attach_thing_principal(thing_name, arn)
+            self._backend.attach_policy(policy_name, arn)
 
     def set_status(self, certificate_id: str, status: str) -> None:
         """What UpdateCertificate does."""
-        self._backend.update_certificate(certificate_id, status)
+        with self.lock:
+            self._backend.update_certificate(certificate_id, status)
 
     def certificate_pem(self, certificate_id: str) -> str:
         """A certificate in PEM."""
         return str(self._backend.certificates[certificate_id].certificate_pem)
 
     def _register(self, certificate_pem: str, status: str) -> dict[str, Any]:
-        certificate = self._backend.register_certificate_without_ca(certificate_pem, status)
+        with self.lock:
+            certificate = self._backend.register_certificate_without_ca(certificate_pem, status)
         return {
             "certificateArn": certificate.arn,
             "certificateId": certificate.certificate_id,
@@ -187,7 +193,8 @@ class IotApi:
             headers = {"Content-Type": "application/json", "Content-Length": str(len(answer.body))}
             start_response(f"{answer.status} IoT", list((headers | dict(answer.headers)).items()))
             return [answer.body]
-        response = list(self._moto(environ, start_response))
+        with self._registry.lock:
+            response = list(self._moto(environ, start_response))
         # Nobody's rights follow from a thing alone.
         if method != "GET" and not (method in ("POST", "PATCH") and _THING.fullmatch(path)):
             self._access_changed()

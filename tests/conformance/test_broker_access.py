@@ -1,6 +1,7 @@
 """IoT policies evaluated into the broker's access list: as AWS would decide, or refused."""
 
 import json
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ from local.intake.device_access import (
     evaluate,
 )
 from local.intake.intake import Publisher, Publishers
-from local.intake.iot_registry import PolicyProvider
+from local.intake.iot_registry import IotApi, IotRegistry, PolicyProvider
 from tests.conformance import iot_pages as pages
 from tests.conformance.broker_bench import COMMANDED_POLICY, CONNECT, TELEMETRY_POLICY
 
@@ -250,3 +251,33 @@ def test_the_publisher_of_a_topic_is_whoever_alone_may_publish_there(
     # Two may have spoken, so nobody is named.
     assert publishers.of("dt/shared/d2/telemetry") == Publisher(None, None)
     assert publishers.of("dt/nobody/d9/telemetry") == Publisher(None, None)
+
+
+@pytest.mark.ours("moto has no locks, and looks through all things while another is added")
+def test_registering_devices_at_once_disturbs_none_of_them(issuer: CertificateAuthority) -> None:
+    alone: list[bool] = []
+
+    def is_somebody_else_let_in() -> None:
+        is_let_in = registry.lock.acquire(blocking=False)
+        if is_let_in:
+            registry.lock.release()
+        alone.append(not is_let_in)
+
+    def moto(*_: Any) -> list[bytes]:
+        other = threading.Thread(target=is_somebody_else_let_in)
+        other.start()
+        other.join()
+        return []
+
+    def register_certificate(*_: Any) -> SimpleNamespace:
+        moto()
+        return SimpleNamespace(arn="a", certificate_id="c", certificate_pem="p")
+
+    backend = SimpleNamespace(register_certificate_without_ca=register_certificate)
+    registry = IotRegistry(issuer, backend)
+    api = IotApi(registry, moto, lambda: None, lambda: "localhost:8883")
+    signed = {"HTTP_AUTHORIZATION": "Credential=testing/20261126/us-east-1/iot/aws4_request"}
+    for path in ("/things/d1/principals", "/keys-and-certificate"):
+        request = {**signed, "REQUEST_METHOD": "POST", "PATH_INFO": path}
+        api(request, lambda *_: print)
+    assert alone == [True, True]
