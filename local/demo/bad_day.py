@@ -12,8 +12,8 @@ from random import Random
 from typing import Any, Final, Protocol
 
 _RAW: Final = {"on": "s3:PutObject", "where": "raw_data/"}
-# Name, kind, settings; each begins at a moment of its own. Rates are such that a rule's attempts (eight
-# calls for a message) outlast them: twenty lost answers in a row put two messages aside.
+# Name, kind, settings; each begins at a moment of its own. Rates are such that a rule's attempts,
+# eight for a message, outlast them: twenty lost answers in a row put two messages aside.
 _ON_CALLS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("rule throttled", "throttle", {"on": "kinesis:PutRecord", "probability": 0.02, "times": 20}),
     ("rule failed", "error", {"on": "kinesis:PutRecord", "probability": 0.02, "times": 20}),
