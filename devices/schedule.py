@@ -64,15 +64,30 @@ def connected(
     Raises ConnectionRefused where the broker does not let a device connect.
     """
     allow_files(len(devices) + _OTHER_FILES)
-    connections = {device.thing_name: Connection(endpoint, device) for device in devices}
-    with ThreadPoolExecutor(_CONNECTING, thread_name_prefix="connect") as pool:
-        try:
-            for done, _ in enumerate(pool.map(Connection.__enter__, connections.values()), 1):
-                if progress is not None:
-                    progress(done, len(connections))
-            yield connections
-        finally:
-            list(pool.map(Connection.close, connections.values()))
+    opened: dict[str, Connection] = {}
+
+    def open_one(device: DeviceCredentials) -> None:
+        # To make a client takes longer than its handshake: both are done several at once.
+        connection = Connection(endpoint, device)
+        connection.__enter__()
+        opened[device.thing_name] = connection
+
+    try:
+        with _workers() as pool:
+            try:
+                for done, _ in enumerate(pool.map(open_one, devices), 1):
+                    if progress is not None:
+                        progress(done, len(devices))
+            finally:
+                pool.shutdown(cancel_futures=True)
+        yield opened
+    finally:
+        with _workers() as pool:
+            list(pool.map(Connection.close, opened.values()))
+
+
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_CONNECTING, thread_name_prefix="connect")
 
 
 def allow_files(wanted: int) -> None:

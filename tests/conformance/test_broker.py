@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import itertools
 import os
 import resource
 import signal
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from devices.behaviour import Habits, Period, plan_behaviour
+from devices.connection import ConnectionRefused
 from devices.fleet import Endpoint, FleetConfig, Shares, run_fleet
 from devices.messages import plan_fleet
 from devices.provisioning import DeviceCredentials
+from devices.schedule import Clock, connected, publish
 from local.intake.certificates import CertificateAuthority, write_private
 from local.rules.engine import Inbound
 from tests.conformance import iot_pages as pages
@@ -453,6 +457,43 @@ def test_a_fleet_that_has_ended_leaves_no_session_behind(bench: Bench) -> None:
     assert not again.session_present
     again.close()
     bench.device(credentials).connect().close()
+
+
+@pytest.mark.ours("the simulated fleet's connections, in one process")
+def test_a_fleet_that_lives_by_its_plan_arrives_byte_for_byte_in_each_devices_order(
+    bench: Bench,
+) -> None:
+    names = tuple(f"living-{n}" for n in range(1, 6))
+    devices = bench.register(*names)
+    endpoint = Endpoint("localhost", bench.port, bench.intake.authority_file)
+    plan = plan_behaviour(names, Period(datetime(2026, 11, 24, 7, tzinfo=UTC), 60.0), 3, Habits(1))
+    seen: list[tuple[int, int]] = []
+    moment = itertools.count(step=1_000)
+    hurried = Clock(now=lambda: float(next(moment)), sleep=lambda _: None)
+    with connected(endpoint, devices, lambda *counts: seen.append(counts)) as speakers:
+        published = publish(plan.publications, speakers, "dt/fleet", hurried)
+    assert seen == [(n, 5) for n in range(1, 6)]
+    assert published.acknowledged == published.sent == len(plan.publications)
+    assert bench.stream.wait_for(
+        lambda _: sum(len(bench.stream.of(name)) for name in names) >= published.sent
+    )
+    for name in names:
+        sent = [each.payload for each in plan.publications if each.device_id == name]
+        assert payloads_of(bench, name) == sent
+
+
+@pytest.mark.ours("the simulated fleet's connections, in one process")
+def test_a_fleet_of_which_one_may_not_connect_says_so(bench: Bench) -> None:
+    allowed, refused = bench.register("allowed-one", "refused-one")
+    bench.iot.update_certificate(
+        certificateId=refused.certificate_arn.rpartition("/")[2], newStatus="INACTIVE"
+    )
+    endpoint = Endpoint("localhost", bench.port, bench.intake.authority_file)
+    with (
+        pytest.raises(ConnectionRefused, match="refused-one"),
+        connected(endpoint, [allowed, refused]),
+    ):
+        pytest.fail("it connected")
 
 
 @pytest.mark.documented(pages.PUBLISH)
