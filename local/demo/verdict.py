@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from devices.truth import FIRST_NUMBER, DeviceTruth, HourTruth, Truth
+from devices.truth import FIRST_NUMBER, HOUR_MS, DeviceTruth, HourTruth, Truth, instant
 
 # `device_hours` has these columns, the truth these figures.
 COLUMNS: Final[Mapping[str, str]] = {
@@ -112,7 +112,7 @@ def overtaken(raw: Iterable[RawRow]) -> int:
 
 
 def differing_hours(truth: Truth, lake: LakeFigures) -> list[str]:
-    """The device-hours that differ, in words; for whoever looks for the reason."""
+    """The device-hours that differ, each figure as truth / lake; for whoever looks for the reason."""
     told = []
     for key in sorted({*_hours(truth), *lake.hours}):
         meant, row = _hours(truth).get(key, HourTruth()), lake.hours.get(key, {})
@@ -122,7 +122,7 @@ def differing_hours(truth: Truth, lake: LakeFigures) -> list[str]:
             if getattr(meant, figure) != row.get(column, 0)
         ]
         if named:
-            told.append(f"{key[0]} {key[1]}: {', '.join(named)}")
+            told.append(f"{key[0]} in the hour of {instant(key[1] * HOUR_MS)}: {', '.join(named)}")
     return told
 
 

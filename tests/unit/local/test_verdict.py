@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from devices.behaviour import Habits, Period, Simulation, plan_behaviour
-from devices.truth import FIRST_NUMBER, HOUR_MS
+from devices.truth import FIRST_NUMBER, HOUR_MS, instant
 from local.demo.verdict import (
     COLUMNS,
     LakeFigures,
@@ -170,7 +170,7 @@ def test_an_hour_that_differs_is_told_in_words(fleet: Simulation) -> None:
     lake = right(fleet)
     device_id, hour = an_hour(lake)
     assert differing_hours(fleet.truth, with_hour(lake, gaps=99)) == [
-        f"{device_id} {hour}: gaps {lake.hours[device_id, hour]['gaps']} / 99"
+        f"{device_id} in the hour of {instant(hour * HOUR_MS)}: gaps {lake.hours[device_id, hour]['gaps']} / 99"
     ]
 
 
