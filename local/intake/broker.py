@@ -276,6 +276,9 @@ class Broker:
             # IoT Core's: 100 unacknowledged messages per connection and direction.
             "max_inflight_messages": 100,
             "max_qos": 1,
+            # On AWS a retained message needs iot:RetainPublish and ends the connection without it;
+            # no policy can give that here (`device_access`).
+            "retain_available": "false",
             # An acknowledged message waits for the bridge, however many there are. With 0, which is
             # no limit too, mosquitto 2.0.11 cuts off a device after the first refused message.
             "max_queued_messages": 1_000_000_000,

@@ -106,7 +106,7 @@ class Stream:
     def of(self, thing: str) -> list[dict[str, Any]]:
         """The envelopes of a thing's topic."""
         with self._changed:
-            return [one for one in self.envelopes if one["topic"].split("/")[2] == thing]
+            return [one for one in self.envelopes if one["topic"].split("/")[2:3] == [thing]]
 
 
 class Device:
@@ -176,6 +176,15 @@ class Device:
                 lambda: self._gone.is_set() or self._answers.keys() >= set(sent), WAIT_SECONDS
             )
             return [self._answers.get(mid, CONNECTION_LOST) for mid in sent]
+
+    def publish_retained(self, topic: str, payload: bytes) -> int:
+        """The reason code of the broker's answer, or CONNECTION_LOST."""
+        mid = self._client.publish(topic, payload, 1, retain=True).mid
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._gone.is_set() or mid in self._answers, WAIT_SECONDS
+            )
+            return self._answers.get(mid, CONNECTION_LOST)
 
     @property
     def is_gone(self) -> bool:
