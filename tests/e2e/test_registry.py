@@ -1,22 +1,15 @@
-"""Devices on the deployed stack: claimed by its template and hook, moved in IoT's registry, and
-curated as what the registry knew of them when it happened.
+"""Readings of a device that was moved in IoT's registry are curated as what it said of the time.
 
-The commands, the functions and the job are the real ones; nothing is put into a table by hand.
+The function, the table and the job are the real ones; nothing is put into a table by hand.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
-import pytest
-
-from devices.claim import ClaimFiles, ClaimRefusedError, claim_device
-from devices.connection import Connection
 from devices.direct_producer import Reading, put_readings
-from devices.keys import write_private
-from devices.provisioning import Device, DeviceCredentials, Registrar
+from devices.provisioning import Device, Registrar
 from local.demo.curation import curate
 from local.demo.demo import Demonstration
 from local.demo.lake import connect
@@ -82,31 +75,3 @@ def _curated(demo: Demonstration, device: str, expected: int) -> list[tuple[Any,
         if len(found) == expected:
             break
     return found
-
-
-def test_a_device_claims_its_certificate_by_the_deployed_template_once(
-    demo: Demonstration, tmp_path: Path
-) -> None:
-    iot = demo.lake.client("iot")
-    made = iot.create_keys_and_certificate(setAsActive=True)
-    claim = ClaimFiles(tmp_path / "claim.pem", tmp_path / "claim.key.pem")
-    write_private(claim.certificate, made["certificatePem"])
-    write_private(claim.private_key, made["keyPair"]["PrivateKey"])
-    iot.attach_policy(policyName=demo.outputs["ClaimPolicyName"], target=made["certificateArn"])
-    template = demo.outputs["DeviceProvisioningTemplateName"]
-    endpoint = demo.cloud.device_endpoint()
-    with pytest.raises(ClaimRefusedError, match="AccessDenied"):
-        claim_device(endpoint, claim, template, "claimed-1", tmp_path)
-    announce(demo, "claimed-1", site="depot")
-    files = claim_device(endpoint, claim, template, "claimed-1", tmp_path)
-    with pytest.raises(ClaimRefusedError, match="AccessDenied"):
-        claim_device(endpoint, claim, template, "claimed-1", tmp_path / "thief")
-
-    answers: Queue[str | None] = Queue()
-    device = DeviceCredentials("claimed-1", "", files.certificate, files.private_key)
-    payload = {"device_id": "claimed-1", "timestamp": datetime.now(UTC).isoformat()}
-    with Connection(endpoint, device) as connection:
-        connection.publish(
-            "dt/fleet/claimed-1/telemetry", json.dumps(payload).encode(), answers.put
-        )
-        assert answers.get(timeout=60) is None
