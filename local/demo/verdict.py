@@ -112,7 +112,7 @@ def overtaken(raw: Iterable[RawRow]) -> int:
 
 
 def differing_hours(truth: Truth, lake: LakeFigures) -> list[str]:
-    """The device-hours that differ, each figure as truth / lake; for whoever looks for the reason."""
+    """The device-hours that differ, each figure as truth / lake: for who looks for the reason."""
     told = []
     for key in sorted({*_hours(truth), *lake.hours}):
         meant, row = _hours(truth).get(key, HourTruth()), lake.hours.get(key, {})

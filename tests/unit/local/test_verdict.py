@@ -169,8 +169,9 @@ def test_a_message_rejected_for_another_reason_is_told(fleet: Simulation) -> Non
 def test_an_hour_that_differs_is_told_in_words(fleet: Simulation) -> None:
     lake = right(fleet)
     device_id, hour = an_hour(lake)
+    gaps, told = lake.hours[device_id, hour]["gaps"], instant(hour * HOUR_MS)
     assert differing_hours(fleet.truth, with_hour(lake, gaps=99)) == [
-        f"{device_id} in the hour of {instant(hour * HOUR_MS)}: gaps {lake.hours[device_id, hour]['gaps']} / 99"
+        f"{device_id} in the hour of {told}: gaps {gaps} / 99"
     ]
 
 
