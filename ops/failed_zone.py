@@ -14,7 +14,7 @@ import binascii
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,11 @@ class FailedRecord:
     position: str
     data: bytes
     record: dict[str, Any]
+
+    @property
+    def arrived(self) -> datetime:
+        """When the stream took it."""
+        return datetime.fromtimestamp(self.record["kinesis"]["approximateArrivalTimestamp"], UTC)
 
 
 @dataclass(frozen=True)

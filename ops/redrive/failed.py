@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from itertools import batched
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ class FailedPass:
 
     def _batches(self, *, apply: bool) -> None:
         bucket, findings = self.stack.failed_zone_bucket, self.sending.findings
-        for key, day in self._keys(failed_zone.MAPPING_PREFIX):
+        for key, written in self._objects(failed_zone.MAPPING_PREFIX):
+            day = _day_of(written)
             self.progress(f"failed zone: batch {findings.failed_batches + 1:,}")
             if self._is_marked(day, key):
                 findings.redriven_batches += 1
@@ -70,6 +71,7 @@ class FailedPass:
             for record in batch.records
             if not self._is_marked(day, _mark(batch, record))
             and self.sending.is_of(record.data, self.selection.devices)
+            and not self.sending.is_erased(record.data, record.arrived)
         ]
 
     def _send(self, batch: FailedBatch, chosen: list[FailedRecord], day: date) -> None:
@@ -100,7 +102,8 @@ class FailedPass:
         bucket, findings = self.stack.failed_zone_bucket, self.sending.findings
         gathered: list[tuple[UndeliveredMessage, date]] = []
         most = self.sending.pace.portion(MAX_PUT_RECORDS)
-        for key, day in self._keys(failed_zone.RULE_PREFIX):
+        for key, written in self._objects(failed_zone.RULE_PREFIX):
+            day = _day_of(written)
             self.progress(f"failed zone: message {findings.undelivered_messages + 1:,}")
             if self._is_marked(day, key):
                 findings.redriven_messages += 1
@@ -112,6 +115,8 @@ class FailedPass:
                 continue
             if not self.sending.is_of(message.envelope, self.selection.devices):
                 continue
+            if self.sending.is_erased(message.envelope, written):
+                continue  # on the stream it would arrive anew
             findings.undelivered_messages += 1
             if not self.sending.allowed(1):
                 continue
@@ -131,13 +136,15 @@ class FailedPass:
     def _is_marked(self, day: date, mark: str) -> bool:
         return not self.selection.again and self.marks.has(day, mark)
 
-    def _keys(self, prefix: str) -> Iterator[tuple[str, date]]:
-        """Selected keys, each with the day under which its marks are."""
+    def _objects(self, prefix: str) -> Iterator[tuple[str, datetime]]:
+        """Selected keys, each with when it was written."""
         bucket, selection = self.stack.failed_zone_bucket, self.selection
-        for key, written in failed_zone.list_objects(
-            self.s3, bucket, prefix, selection.since, selection.until
-        ):
-            yield key, written.astimezone(UTC).date()
+        return failed_zone.list_objects(self.s3, bucket, prefix, selection.since, selection.until)
+
+
+def _day_of(written: datetime) -> date:
+    """The day under which an object's marks are."""
+    return written.astimezone(UTC).date()
 
 
 def _mark(batch: FailedBatch, record: FailedRecord) -> str:

@@ -25,6 +25,7 @@ class Findings:
     undelivered_messages: int = 0
     redriven_messages: int = 0
     of_no_device: int = 0
+    erased: int = 0
     chosen_rows: int = 0
     chosen_records: int = 0
     chosen_messages: int = 0

@@ -93,7 +93,10 @@ class RejectedPass:
                 findings.troubles.append(str(error))
                 continue
             for row in filter(selection.takes, rows):
-                if self.sending.is_of(rejected_zone.record_data(row), selection.devices):
+                data = rejected_zone.record_data(row)
+                if self.sending.is_of(data, selection.devices) and not self.sending.is_erased(
+                    data, row.arrival_time
+                ):
                     yield row
 
     def _send(self, rows: Mapping[RejectedRow, int]) -> None:

@@ -27,6 +27,8 @@ def lines_of(
         )
     if findings.repeated_rows:
         lines.append(f"{findings.repeated_rows:,} rows were there twice and count once.")
+    if findings.erased:
+        lines.append(f"{findings.erased:,} rows and records are of erased devices and stay out.")
     if findings.of_no_device:
         lines.append(
             f"{findings.of_no_device:,} rows and records tell of no device and were left out."

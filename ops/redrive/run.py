@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops.delivery import Function, Stream
+from ops.erasures import Erasures
 from ops.redrive.failed import FailedPass
 from ops.redrive.findings import Findings
 from ops.redrive.marks import MarkError, Marks
@@ -48,7 +49,9 @@ class Redrive:
         Interrupted, it marks what was confirmed and says what it did until then.
         """
         findings = Findings()
-        sending = Sending(self.function, self.stream, self.pace, selection.limit, findings)
+        stack = self.stack
+        erased = Erasures(self.s3, stack.curated_zone_bucket, stack.database_name).tombstones()
+        sending = Sending(self.function, self.stream, self.pace, selection.limit, findings, erased)
         rejected_marks = Marks(self.s3, self.stack.rejected_zone_bucket, self.pace.clock)
         failed_marks = Marks(self.s3, self.stack.failed_zone_bucket, self.pace.clock)
         try:

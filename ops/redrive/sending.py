@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from ops.delivery import Function, Stream
+from ops.erase.device import without_device
+from ops.erasures import Tombstones, is_erased
 from ops.errors import OperationError
 from ops.failed_zone import UndeliveredMessage
 from ops.redrive.findings import Findings
@@ -15,13 +18,15 @@ from ops.redrive.selection import devices_of
 
 @dataclass(frozen=True)
 class Sending:
-    """Sends for one run, and counts in its findings; trouble is noted there and not raised."""
+    """Sends for one run, and counts in its findings; trouble is noted there and not raised. What is
+    `erased` is not sent."""
 
     function: Function
     stream: Stream
     pace: Pace
     limit: int | None
     findings: Findings
+    erased: Tombstones = field(default_factory=dict)
 
     def allowed(self, records: int) -> int:
         """How many of so many records the limit allows yet; the others are left."""
@@ -37,6 +42,17 @@ class Sending:
         named = devices_of(data)
         self.findings.of_no_device += not named
         return not devices.isdisjoint(named)
+
+    def is_erased(self, data: bytes, arrived: datetime) -> bool:
+        """Whether a record is an erased device's, all of it, and arrived before the erasure."""
+        if not self.erased:
+            return False
+        is_gone = any(
+            is_erased(self.erased, device, arrived) and without_device(data, device) == []
+            for device in devices_of(data)
+        )
+        self.findings.erased += is_gone
+        return is_gone
 
     def event(self, event: bytes, records: int, what: str) -> dict[str, Any] | None:
         """The function's account of an event of so many records; None if it failed."""

@@ -28,8 +28,11 @@ from ops.erase.zones import Search, Target, Unread
 from ops.erasures import Erasures, is_erased
 from ops.errors import OperationError
 from ops.exchange import superseded_keys
+from ops.redrive.report import lines_of as redrive_lines
+from ops.redrive.selection import Selection
 from telemetry_contract.event_id import event_id_of
 from telemetry_contract.rejection import Reason
+from tests.ingestion import event_of, ingest
 from tests.unit.ops.conftest import Deployed
 from tests.unit.ops.lake import LEDGER, READINGS, ArrowTable, Lake, reading, rejection
 
@@ -400,3 +403,29 @@ def test_only_the_devices_own_id_confirms(capsys: pytest.CaptureFixture[str]) ->
     for answer in ("y\n", "yes\n", f"{KEPT}\n", ""):
         assert not is_confirmed(GONE, io.StringIO(answer))
     assert "can't be undone" in capsys.readouterr().out
+
+
+def test_a_redrive_sends_nothing_of_an_erased_device(deployed: Deployed) -> None:
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    records = [
+        record("shardId-000000000000:1", b'{"device_id": "truck-71"}', at),
+        record("shardId-000000000000:2", b'{"device_id": "truck-7"}', at),
+        record("shardId-000000000000:3", b'{"device_id": "truck-71"}', at + timedelta(days=2)),
+    ]
+    document = {"payload": json.dumps({"Records": records})}
+    deployed.s3.put_object(Bucket="failed-zone", Key="aws/lambda/a", Body=json.dumps(document))
+    told = {"topic": f"dt/fleet/{GONE}/telemetry", "clientId": GONE}
+    told["base64OriginalPayload"] = base64.b64encode(b"{}").decode()
+    deployed.s3.put_object(Bucket="failed-zone", Key="iot/a.json", Body=json.dumps(told))
+    deployed.reject(ingest(event_of([b'{"device_id": "truck-71"}'], arrival=at)))
+    erasures = Erasures(deployed.s3, "curated-zone", deployed.stack.database_name)
+    erasures.bury(GONE, at + timedelta(days=1))
+    findings = deployed.redrive(apply=False)
+    assert (findings.erased, findings.rows.total()) == (2, 0)
+    assert (findings.failed_records, findings.undelivered_messages) == (2, 1)
+    # What the rule could not deliver would arrive anew, so its object's time counts.
+    erasures.bury(GONE, datetime.now(UTC) + timedelta(days=1))
+    findings = deployed.redrive(apply=True)
+    assert (findings.erased, findings.sent_records, findings.sent_messages) == (4, 1, 0)
+    report = redrive_lines(findings, "stack", Selection(), apply=True)
+    assert "4 rows and records are of erased devices and stay out." in report
