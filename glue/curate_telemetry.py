@@ -1597,8 +1597,11 @@ def rewrite_manifests(job: Job, name: str) -> None:
 
 
 def forget(job: Job, name: str) -> None:
-    """Expire every snapshot but the current one, and delete the files that only they know. Nobody
-    needs them: the lock is held and all runs are settled."""
+    """Expire every snapshot but the current one, tagged or not, and delete the files that only they
+    know. No job needs them: the lock is held and all runs are settled."""
+    for ref in job.spark.table(f"{job.table(name)}.refs").where("name <> 'main'").collect():
+        logger.warning("%s: dropping the %s %s", name, ref.type.lower(), ref.name)
+        job.spark.sql(f"ALTER TABLE {job.table(name)} DROP {ref.type} {quoted(ref.name)}")
     now = int(time.time() * 1_000) + 1
     job.spark.sql(
         f"CALL `{job.settings.catalog}`.system.expire_snapshots("

@@ -11,7 +11,7 @@ from typing import TextIO
 import boto3
 
 from ops.audit.catalogue import catalogue_of
-from ops.command_line import ProgressLine
+from ops.command_line import ProgressLine, stack_command
 from ops.curation_job import CurationJob
 from ops.erase.report import lines_of, removed_lines
 from ops.erase.run import Erasure
@@ -35,7 +35,7 @@ Killed or refused on the way, it is finished by running it again. A run of the c
 the tables' part, so none may be running; let the other jobs rest as well.
 """
 
-EXAMPLE = """\
+EXAMPLES = """\
 examples:
   # what is there of it?
   python -m ops erase --stack-name iot-telemetry-lake --device truck-7
@@ -50,19 +50,17 @@ NOT_CONFIRMED = 2
 
 def add_erase(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `erase` command's arguments."""
-    parser = commands.add_parser(
+    parser = stack_command(
+        commands,
         "erase",
-        help="remove a device from every zone and table, and keep it out",
+        summary="remove a device from every zone and table, and keep it out",
         description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        examples=EXAMPLES,
     )
-    parser.add_argument("--stack-name", required=True, metavar="NAME", help="the deployed stack")
     parser.add_argument("--device", required=True, metavar="ID", type=device_id, help="the device")
     parser.add_argument("--apply", action="store_true", help="erase it; without, only look")
     parser.add_argument("--yes", action="store_true", help="do not ask for the device id again")
-    parser.set_defaults(command=erase, parser=parser)
+    parser.set_defaults(command=erase)
 
 
 def erase(options: argparse.Namespace, progress: ProgressLine) -> int:

@@ -6,12 +6,13 @@ without `apply` the job is told to write nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ops.curation_job import CurationJob
+from ops.exchange import Exchange, write_list
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -61,6 +62,14 @@ class Replay:
         awaited = ("replay", "account") if apply else ("replay",)
         said = job.run(arguments, awaited, HALF_DONE)
         return Outcome(said["replay"], said.get("account"))
+
+    def exchange(self, exchanges: Iterable[Exchange], now: datetime) -> Outcome:
+        """Have the job put these raw objects in the place of others, and build anew what was made
+        of those; OperationError if it failed."""
+        uri = write_list(self.s3, self.curated_bucket, exchanges, now)
+        job = CurationJob(self.job_name, self.glue, self.logs, self.pause, self.progress)
+        said = job.run({"--exchange": uri}, ("replay", "account"), HALF_DONE)
+        return Outcome(said["replay"], said["account"])
 
     def _arguments(self, selection: Selection, now: datetime) -> dict[str, str]:
         arguments = {}

@@ -15,6 +15,7 @@ import curate_telemetry as job
 import ops.erase.tables
 import summarise_devices
 from tests.spark.lake import NOON, Lake, raw_row
+from tests.spark.test_exactly_once import Killed, after
 
 GONE, KEPT = "truck-71", "truck-7"
 UNTIL = NOON + timedelta(hours=6)
@@ -115,6 +116,7 @@ def filled(lake: Lake) -> dict[str, str]:
     own = lake.put(raw_row(GONE, NOON + timedelta(hours=1), temperature=6.0))
     lake.run(*LIMIT)
     summarise(lake)
+    lake.spark.sql(f"ALTER TABLE lake.{lake.database}.readings CREATE TAG `model-1`")
     return {"both": both, "late": late, "own": own}
 
 
@@ -124,11 +126,6 @@ def without_the_device(lake: Lake, objects: dict[str, str]) -> str:
     late = lake.put(raw_row(KEPT, datetime(2020, 1, 1, tzinfo=UTC), NOON, temperature=5.0))
     pairs = ((objects["both"], both), (objects["late"], late), (objects["own"], None))
     return exchange_list(lake, *pairs)
-
-
-def state(lake: Lake) -> dict[str, list[str]]:
-    """All rows of all tables, but for the accounts."""
-    return {name: content(lake, name) for name in TABLES if name != "curation_runs"}
 
 
 def test_an_erased_device_is_in_no_table_snapshot_or_file_and_the_others_are_as_they_were(
@@ -163,3 +160,57 @@ def test_the_summary_job_goes_on_where_it_was(lake: Lake) -> None:
     )
     assert account.days == 1
     assert account.devices == 1
+
+
+def test_a_killed_erasure_run_again_ends_the_same_and_nothing_comes_back(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = filled(lake)
+    bury(lake)
+    exchange = without_the_device(lake, objects)
+    steps = ("delete_erased", "write_account", "exchange_objects", "rewrite_manifests", "forget")
+    for step in steps:
+        with monkeypatch.context() as patch:
+            patch.setattr(job, step, after(vars(job)[step]))
+            with pytest.raises(Killed):
+                erase(lake, "--exchange", exchange)
+    erase(lake, "--exchange", exchange)
+    ended = {name: content(lake, name) for name in TABLES if name != "curation_runs"}
+    assert [of(GONE, rows) for rows in ended.values()] == [[]] * len(ended)
+    assert files_with(lake, GONE) == []
+    # No run takes the old objects, which are still there; one that was restored is taken, but not
+    # what is in it. The new ones count as taken, and no replay brings anything back.
+    assert lake.run().rows_in == 0
+    lake.put(raw_row(GONE, NOON, temperature=1.0), raw_row(GONE, UNTIL, temperature=8.0))
+    account = lake.run()
+    assert (account.rows_in, account.erased, account.curated) == (2, 1, 1)
+    setting = lake.job("--replay_days", "2020-01-01:2026-11-30", *LIMIT)
+    assert setting.settings.selection
+    replayed = job.replay(setting, setting.settings.selection)
+    assert replayed is not None
+    assert (replayed.curated, replayed.erased) == (2, 1)
+    rows = lake.table("readings").select("device_id", "temperature").collect()
+    assert sorted(tuple(row) for row in rows) == [(KEPT, 2.0), (GONE, 8.0)]
+
+
+def test_objects_interpreted_again_take_the_place_of_others_once(lake: Lake) -> None:
+    """Of three readings one reads differently, one is rejected now, and one is as it was."""
+    rows = [raw_row(name, payload=name.encode(), temperature=1.0) for name in ("a", "b", "c")]
+    old = lake.put(*rows)
+    alone = lake.put(raw_row("d", payload=b"d", temperature=1.0))
+    lake.run("--run_id", "first")
+    new = lake.put(rows[0] | {"temperature": 2.0}, rows[2])
+    exchange = exchange_list(lake, (old, new), (alone, None))
+    for _ in range(2):
+        setting = lake.job("--exchange", exchange)
+        assert setting.settings.selection
+        job.replay(setting, setting.settings.selection)
+        assert lake.readings("device_id", "temperature") == [("a", 2.0), ("c", 1.0)]
+        assert lake.ledger() == {old: "superseded", alone: "superseded", new: "curated"}
+    assert lake.run().rows_in == 0
+    setting = lake.job("--replay_days", "2026-11-24")
+    assert setting.settings.selection
+    replayed = job.replay(setting, setting.settings.selection)
+    assert replayed is not None
+    assert replayed.rows_in == 2
+    assert lake.readings("device_id", "temperature") == [("a", 2.0), ("c", 1.0)]

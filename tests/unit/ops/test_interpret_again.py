@@ -1,0 +1,178 @@
+"""Interpreting again: the consumer's contract on the stored payloads, and only what differs."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from io import BytesIO
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ops.redrive.rejected import limits_of
+from ops.replay.interpret import Choice, Interpretation, Reread, interpreted
+from ops.replay.report import reread_lines
+from ops.replay.run import Replay
+from telemetry_contract import identity
+from telemetry_contract.rejection import ContractViolation, Reason
+from tests.ingestion import ENVIRONMENT, event_of, ingest
+from tests.unit.ops.conftest import Deployed
+from tests.unit.ops.test_replay import ACCOUNT, COUNTS, NOW, Job
+
+DATAS = [
+    b'{"device_id": "truck-1", "timestamp": "2026-11-23T09:00:00Z", "temperature": 21.5}',
+    b'[{"device_id": "truck-2", "timestamp": "2026-11-22T09:00:00Z", "speed": -4},'
+    b' {"device_id": "truck-3", "timestamp": "2026-11-23T09:00:00Z", "odd": {"a": [1, "x"]}}]',
+    b'{"device_id": "truck-4", "timestamp": 1795428000000, "status": "ok", "rpm": 900}',
+]
+
+
+@pytest.fixture
+def raw(deployed: Deployed) -> Deployed:
+    """A raw zone with two objects, as the consumer writes them."""
+    deployed.s3.create_bucket(Bucket="raw-zone")
+    for datas in (DATAS[:2], DATAS[2:]):
+        for key, body in ingest(event_of(datas)).accepted_objects.items():
+            deployed.s3.put_object(Bucket="raw-zone", Key=key, Body=body)
+    return deployed
+
+
+def again(deployed: Deployed, *, apply: bool, **choice: Any) -> Reread:
+    """Interpret again, leaving out what the job would count as superseded by then."""
+    limits = limits_of(ENVIRONMENT, "ingest-telemetry")
+    superseded = frozenset(deployed.progress)
+    interpretation = Interpretation(deployed.s3, deployed.stack, limits, superseded, lambda _: None)
+    reread = interpretation.run(Choice(**choice), apply=apply)
+    if apply:
+        deployed.progress += [one.old for one in reread.exchanges]
+    return reread
+
+
+def keys(deployed: Deployed, bucket: str) -> set[str]:
+    listed = deployed.s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+    return {one["Key"] for one in listed}
+
+
+def rows(deployed: Deployed, bucket: str, *, without: set[str] | None = None) -> list[Any]:
+    bodies = [
+        deployed.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        for key in sorted(keys(deployed, bucket) - (without or set()))
+    ]
+    return [row for body in bodies for row in pq.read_table(BytesIO(body)).to_pylist()]
+
+
+def refuse_truck_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mended contract: `truck-3` is no id any more."""
+    known = identity.device_id_of
+
+    def device_id_of(candidates: list[object]) -> str:
+        if candidates == ["truck-3"]:
+            raise ContractViolation(Reason.DEVICE_ID_INVALID)
+        return known(candidates)
+
+    monkeypatch.setattr("telemetry_contract.reading.device_id_of", device_id_of)
+
+
+def test_what_the_consumer_wrote_reads_as_it_did(raw: Deployed) -> None:
+    before = keys(raw, "raw-zone")
+    reread = again(raw, apply=True)
+    assert (reread.objects, reread.rows, reread.changed) == (2, 4, 0)
+    assert (reread.exchanges, keys(raw, "raw-zone")) == ([], before)
+    assert "nothing to change" in "\n".join(reread_lines(reread, "stack", apply=True))
+
+
+def test_a_mended_contract_moves_rows_once(raw: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, old = keys(raw, "raw-zone"), rows(raw, "raw-zone")
+    refuse_truck_3(monkeypatch)
+    dry = again(raw, apply=False)
+    assert (dry.changed, dict(dry.rejected)) == (0, {"device_id_invalid": 1})
+    assert (keys(raw, "raw-zone"), keys(raw, "rejected-zone")) == (before, set())
+    reread = again(raw, apply=True)
+    assert reread.exchanges == dry.exchanges
+    [exchange] = reread.exchanges
+    assert exchange.new is not None
+    assert exchange.old.rpartition("-")[0] == exchange.new.rpartition("-")[0]
+    assert keys(raw, "raw-zone") == {*before, exchange.new}
+    kept = rows(raw, "raw-zone", without={exchange.old})
+    assert sorted(map(str, kept)) == sorted(
+        str(row) for row in old if row["device_id"] != "truck-3"
+    )
+    [rejected] = rows(raw, "rejected-zone")
+    [left] = [row for row in old if row["device_id"] == "truck-3"]
+    for name in ("record_id", "payload", "arrival_time", "topic", "client_id"):
+        assert rejected[name] == left[name]
+    # Again, there is nothing to do: neither now nor if the job had not come to it.
+    assert again(raw, apply=True).exchanges == []
+    raw.progress.clear()
+    assert again(raw, apply=True).exchanges == [exchange]
+    assert (keys(raw, "raw-zone"), len(rows(raw, "rejected-zone"))) == ({*before, exchange.new}, 1)
+
+
+def test_an_object_of_which_nothing_is_accepted_has_none_in_its_place(
+    raw: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> str:
+        raise ContractViolation(Reason.DEVICE_ID_INVALID)
+
+    monkeypatch.setattr("telemetry_contract.reading.device_id_of", refuse)
+    reread = again(raw, apply=True, device="truck-4")
+    assert [(one.new, one.size, one.rows) for one in reread.exchanges] == [(None, None, None)]
+    assert reread.rejected.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "objects"),
+    [
+        ({"device": "truck-2"}, 1),
+        ({"days": (date(2026, 11, 22), date(2026, 11, 22))}, 1),
+        ({"days": (date(2026, 11, 22), date(2026, 11, 23))}, 2),
+        ({"days": (date(2026, 11, 22), date(2026, 11, 22)), "device": "truck-1"}, 0),
+        ({"objects": frozenset({"raw_data/none"})}, 0),
+    ],
+)
+def test_objects_are_chosen_by_their_rows(
+    raw: Deployed, choice: dict[str, Any], objects: int
+) -> None:
+    assert again(raw, apply=False, **choice).objects == objects
+
+
+def test_what_is_no_raw_object_is_told_and_left(raw: Deployed) -> None:
+    raw.s3.put_object(Bucket="raw-zone", Key="raw_data/x.parquet", Body=b"?")
+    reread = again(raw, apply=True)
+    assert reread.unread == ["raw_data/x.parquet"]
+    assert "as raw_data/x.parquet" in "\n".join(reread_lines(reread, "stack", apply=False))
+
+
+def test_the_job_is_told_which_object_takes_the_place_of_which(
+    raw: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_truck_3(monkeypatch)
+    reread = again(raw, apply=True)
+    lines = [json.dumps({"replay": COUNTS}), json.dumps({"account": ACCOUNT})]
+    job: Any = Job(lines=lines)
+    replay = Replay("curate-telemetry", "curated-zone", job, job, raw.s3, print, print)
+    assert replay.exchange(reread.exchanges, NOW).account == ACCOUNT
+    [arguments] = job.started
+    uri = arguments["--exchange"]
+    assert uri.startswith("s3://curated-zone/curated/exchanges/")
+    key = uri.removeprefix("s3://curated-zone/")
+    body = raw.s3.get_object(Bucket="curated-zone", Key=key)["Body"].read()
+    [told] = map(json.loads, body.splitlines())
+    [exchange] = reread.exchanges
+    assert told == {**vars(exchange), "last_modified": NOW.isoformat()}
+    assert told["rows"] == 2
+
+
+def test_a_reading_without_a_time_keeps_its_id_and_its_place() -> None:
+    limits = limits_of(
+        {**ENVIRONMENT, "MISSING_TIMESTAMP_POLICY": "arrival_time"}, "ingest-telemetry"
+    )
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    row: dict[str, Any] = dict.fromkeys(("broker_time", "client_id", "principal", "topic"))
+    row |= {"record_id": "s:1:3", "arrival_time": at, "ingest_id": "i", "payload": DATAS[0]}
+    row["payload"] = b'{"device_id": "truck-1"}'
+    [reading], _ = interpreted([row], limits)
+    assert reading.record_id == "s:1:3"
+    again_elsewhere, _ = interpreted([row | {"record_id": "s:9:3"}], limits)
+    assert again_elsewhere[0].event_id == reading.event_id
