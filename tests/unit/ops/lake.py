@@ -22,6 +22,7 @@ from pyiceberg.schema import assign_fresh_schema_ids
 from ops.audit.audit import Terms, audit_stack
 from ops.audit.evidence import Sources
 from ops.audit.findings import Audit, Scope
+from ops.erasures import Erasures, is_erased
 from ops.stack import Stack
 from telemetry_contract.event_id import event_id_of
 from telemetry_contract.raw_schema import RAW_SCHEMA, REJECTED_SCHEMA
@@ -39,7 +40,7 @@ RUNS = pa.schema(
         *((name, pa.string()) for name in ("run_id", "kind")),
         ("started_at", _TIME),
         *((name, pa.int64()) for name in ("rows_in", "curated", "duplicates", "dropped")),
-        ("too_old", pa.int64()),
+        *((name, pa.int64()) for name in ("too_old", "erased")),
     ]
 )
 LEDGER = pa.schema(
@@ -144,7 +145,8 @@ class Lake:
         keys = [one["Key"] for one in listed if one["Key"] not in taken]
         known = set(self.rows("readings", "event_id"))
         new: dict[str, Row] = {}
-        rows_in = dropped = 0
+        rows_in = dropped = erased = 0
+        tombstones = self.erasures.tombstones()
         ledger = []
         for key in keys:
             body = self.s3.get_object(Bucket=self.stack.raw_zone_bucket, Key=key)["Body"].read()
@@ -154,7 +156,9 @@ class Lake:
                 {"object_key": key, "status": "curated", "rows": len(rows), "run_id": run_id}
             )
             for row in rows:
-                if row["temperature"] is None and row["status"] is None:
+                if is_erased(tombstones, row["device_id"], row["arrival_time"]):
+                    erased += 1
+                elif row["temperature"] is None and row["status"] is None:
                     dropped += 1
                 elif row["event_id"] not in known:
                     words = row["status"] and row["status"].strip().lower().replace("-", "_")
@@ -167,12 +171,18 @@ class Lake:
             "kind": "schedule",
             "rows_in": rows_in,
             "curated": len(new),
-            "duplicates": rows_in - dropped - len(new),
+            "duplicates": rows_in - dropped - erased - len(new),
             "dropped": dropped,
             "too_old": 0,
+            "erased": erased,
         }
         self.add("curation_runs", RUNS, [account])
         return run_id
+
+    @property
+    def erasures(self) -> Erasures:
+        """What is known of erased devices."""
+        return Erasures(self.s3, self.stack.curated_zone_bucket, self.stack.database_name)
 
     def rows(self, table: str, column: str) -> list[Any]:
         """One column of a table, empty where there is no such table."""

@@ -77,8 +77,8 @@ class JobModel:
         self.runs.append(arguments)
         if self.fails:
             raise OperationError(f"it failed. {stays}")
-        lake, stack = self.lake, self.lake.stack
-        tombstones = Erasures(lake.s3, "curated-zone", stack.database_name).tombstones()
+        lake = self.lake
+        tombstones = lake.erasures.tombstones()
         before = len(lake.rows("readings", "event_id"))
         lake.change(
             "readings",
@@ -369,6 +369,19 @@ def test_what_arrives_after_the_erasure_is_new(scene: Scene) -> None:
     scene.lake.curate()
     scene.erase()
     assert [one["arrival_time"] for one in rows_of(scene, GONE)] == [later, later]
+    assert scene.lake.found() == []
+
+
+def test_what_was_on_its_way_stays_out_and_is_not_missed(scene: Scene) -> None:
+    scene.erase()
+    scene.lake.accept(row(scene.lake.put_records(1)[0], GONE, scene.lake.now))
+    scene.lake.curate()
+    assert GONE not in scene.lake.rows("readings", "device_id")
+    assert scene.lake.rows("curation_runs", "erased")[-1] == 1
+    assert scene.lake.found() == []
+    # Run again, the erasure finds it in the raw zone.
+    assert scene.erase().rows["raw"] == 1
+    assert scene.holding(GONE) == []
     assert scene.lake.found() == []
 
 
