@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +18,7 @@ from telemetry_contract import identity
 from telemetry_contract.rejection import ContractViolation, Reason
 from tests.ingestion import ENVIRONMENT, event_of, ingest
 from tests.unit.ops.conftest import Deployed
+from tests.unit.ops.lake import LEDGER, READINGS, ArrowTable, Lake, reading, rejection
 from tests.unit.ops.test_replay import ACCOUNT, COUNTS, NOW, Job
 
 DATAS = [
@@ -176,3 +177,56 @@ def test_a_reading_without_a_time_keeps_its_id_and_its_place() -> None:
     assert reading.record_id == "s:1:3"
     again_elsewhere, _ = interpreted([row | {"record_id": "s:9:3"}], limits)
     assert again_elsewhere[0].event_id == reading.event_id
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_an_audit_counts_what_takes_the_place_of_another_once(
+    deployed: Deployed, *, meanwhile: bool
+) -> None:
+    """Exchanged before the audit, or while it is between the raw zone and the tables."""
+    deployed.s3.create_bucket(Bucket="raw-zone")
+    now = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+    lake = Lake(deployed.stack, deployed.s3, deployed.kinesis, now - timedelta(hours=5))
+    places = lake.put_records(3)
+    rows = [reading(place, lake.now) for place in places]
+    old = lake.accept(*rows)
+    lake.now = now
+    lake.accept(reading(lake.put_records(1)[0], now))  # runs look back no further than this
+    run_id = lake.curate()
+    new = [rows[0] | {"temperature": 99.0}, rows[1]]
+
+    def exchange() -> None:
+        lake.now -= timedelta(hours=5)
+        key = lake.accept(*new)
+        lake.reject(rejection(places[2], lake.now))
+        superseded = {old: "superseded"}
+        lake.change(
+            "curation_ledger",
+            lambda known: [
+                one | {"status": superseded.get(one["object_key"], one["status"])} for one in known
+            ],
+        )
+        entry = {"object_key": key, "status": "curated", "rows": 2, "run_id": run_id + "-again"}
+        lake.add("curation_ledger", LEDGER, [entry])
+        gone = {row["event_id"] for row in rows}
+        lake.change("readings", lambda known: [one for one in known if one["event_id"] not in gone])
+        lake.add("readings", READINGS, new)
+
+    load = lake.catalogue.load_table
+
+    def load_after_exchange(name: tuple[str, str]) -> ArrowTable:
+        if name[1] == "readings" and "99.0" not in str(lake.rows("readings", "temperature")):
+            exchange()
+        return load(name)
+
+    assert lake.found() == []
+    if meanwhile:
+        vars(lake.catalogue)["load_table"] = load_after_exchange
+    else:
+        exchange()
+    found = lake.found()
+    assert "99.0" in str(lake.rows("readings", "temperature"))
+    assert found == []
+    # What is only in an object that no longer counts is accepted nowhere.
+    lake.add("readings", READINGS, [rows[2]])
+    assert lake.found() == [("row_extra", rows[2]["event_id"])]

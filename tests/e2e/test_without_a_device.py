@@ -1,4 +1,7 @@
-"""One device leaves the deployed pipeline: the operator's command against the deployed stack."""
+"""One device leaves the deployed pipeline: the operator's command against the deployed stack.
+
+Last by its name: other modules count on what the demonstration has put into the lake.
+"""
 
 import base64
 import io
@@ -78,9 +81,9 @@ def rows(demo: Demonstration) -> list[Any]:
     """Everything in the tables that is not of the device to be erased."""
     connection = connect(demo.lake)
     query = "SELECT * EXCLUDE (run_id) FROM readings WHERE device_id <> ? ORDER BY event_id"
-    found: list[Any] = connection.execute(query, [GONE]).fetchall()
+    found: list[Any] = connection.execute(query, [GONE]).to_arrow_table().to_pylist()
     hours = "SELECT * FROM device_hours WHERE device_id <> ? ORDER BY device_id, hour"
-    return [*found, *connection.execute(hours, [GONE]).fetchall()]
+    return [*found, *connection.execute(hours, [GONE]).to_arrow_table().to_pylist()]
 
 
 def strand(demo: Demonstration, name: str) -> None:
