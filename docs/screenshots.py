@@ -1,8 +1,9 @@
 """`make screenshots`: the pictures of the dashboards in docs/pictures, drawn by a real run.
 
 The local cloud of `make up` is taken if it is there, as it is. Else one of its own is started, a
-small fleet publishes, readings trickle in for some minutes, good and bad, the workflow runs twice,
-and everything is stopped again.
+small fleet publishes, readings trickle in for some minutes, good and bad, the tables are
+maintained, an object in the raw zone is no Parquet, the workflow runs twice, and everything is
+stopped again.
 """
 
 import argparse
@@ -57,7 +58,8 @@ def take(endpoint: str, stack: str, folder: Path, shown: str) -> list[Path]:
                 color_scheme=look.scheme, viewport={"width": look.width, "height": look.height}
             )
             for name in DASHBOARDS:
-                page.goto(f"{endpoint}/_local/dashboards/{stack}-{name}?range={shown}")
+                chosen = f"?range={shown}" if shown else ""
+                page.goto(f"{endpoint}/_local/dashboards/{stack}-{name}{chosen}")
                 page.wait_for_selector("#board .card")
                 file = folder / f"{name}-{look.name}.png"
                 page.screenshot(path=file, full_page=look.is_whole_page)
@@ -75,10 +77,19 @@ def _running(folder: Path) -> Iterator[LocalCloud]:
         return
     options = Options(folder, devices=12, messages=2_000)
     with demonstrated(options, sys.stdout) as run:
+        run.lake.client("glue").start_job_run(JobName=run.outputs["MaintainTablesJobName"])
+        _damage(run)
         _trickle(run)
         curate(run.lake.client("glue"), run.outputs["CurationWorkflowName"], lambda _: None)
         time.sleep(_STEP_SECONDS)  # the last metrics are on their way
         yield run.cloud
+
+
+def _damage(run: Demonstration) -> None:
+    """Put what the job will have to set aside, so that the pictures show how trouble looks."""
+    s3, bucket = run.lake.client("s3"), run.outputs["RawZoneBucketName"]
+    key = s3.list_objects_v2(Bucket=bucket, Prefix="raw_data/")["Contents"][0]["Key"]
+    s3.put_object(Bucket=bucket, Key=key.replace(".parquet", "-damaged.parquet"), Body=b"damaged")
 
 
 def _trickle(run: Demonstration) -> None:
@@ -111,7 +122,9 @@ def main(argv: Sequence[str]) -> int:
     """Take the pictures; the exit code."""
     arguments = argparse.ArgumentParser(prog="python -m docs.screenshots", description=__doc__)
     arguments.add_argument("--folder", type=Path, default=Path("build/screenshots"))
-    arguments.add_argument("--range", default="15m", help="the time that the pictures show")
+    arguments.add_argument(
+        "--range", default="", help="the time that they show (default: all of it)"
+    )
     given = arguments.parse_args(argv)
     try:
         with open_browser():
