@@ -124,7 +124,12 @@ class Cloud:
                 now=clock.now,
             )
         )
-        bus = EventBus(events_backends[ACCOUNT_ID][REGION], self._clients("sns"), clock.utc_now)
+        bus = EventBus(
+            events_backends[ACCOUNT_ID][REGION],
+            self._clients("sns"),
+            clock.utc_now,
+            self._metrics.add,
+        )
         self._glue = local_glue(
             self._clients,
             self.endpoint,

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from local.api import ACCOUNT_ID, REGION
+from local.metrics import Datum
 
 _log = logging.getLogger(__name__)
 
@@ -22,12 +23,20 @@ TellEvent = Callable[[str, Mapping[str, Any]], None]
 
 
 class EventBus:
-    """The default event bus. `backend` is moto's EventBridge, `sns` a boto3 client."""
+    """The default event bus. `backend` is moto's EventBridge, `sns` a boto3 client; `add_metrics`
+    takes how often each rule was triggered."""
 
-    def __init__(self, backend: Any, sns: Any, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        backend: Any,
+        sns: Any,
+        now: Callable[[], datetime],
+        add_metrics: Callable[..., None] = lambda *_data: None,
+    ) -> None:
         self._backend = backend
         self._sns = sns
         self._now = now
+        self._add_metrics = add_metrics
 
     def tell(self, source: str, detail_type: str, detail: Mapping[str, Any]) -> None:
         """Publish an event of a service to whom its rules say."""
@@ -44,8 +53,14 @@ class EventBus:
         }
         for rule in list(self._backend.describe_event_bus("default").rules.values()):
             if rule.state == "ENABLED" and rule.event_pattern.matches_event(event):
+                self._add_metrics(self._triggered(rule.name))
                 for target in rule.targets:
                     self._deliver(rule.name, target["Arn"], event)
+
+    def _triggered(self, rule: str) -> Datum:
+        """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html"""
+        at = self._now().timestamp()
+        return Datum("AWS/Events", "TriggeredRules", (1.0,), at, "Count", {"RuleName": rule})
 
     def _deliver(self, rule: str, arn: str, event: Mapping[str, Any]) -> None:
         if ":sns:" not in arn:

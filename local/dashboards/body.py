@@ -32,6 +32,7 @@ _OPTIONS: Final = frozenset(
 )
 _AXIS: Final = frozenset({"label", "min", "max", "showUnits"})
 _LIMIT: Final = frozenset({"label", "value"})
+_ID: Final = re.compile(r"[a-z]\w*")
 _SEARCH: Final = re.compile(
     r"""SEARCH\('\{(?P<schema>[^}]+)\}\s+MetricName="(?P<name>[^"]+)"',\s*'(?P<stat>\w+)'"""
     r"""(?:,\s*(?P<period>\d+))?\)"""
@@ -190,7 +191,10 @@ def _problems_of_lines(properties: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(entry[-1], dict):
             yield from _unknown("metric: ", entry[-1], _OPTIONS)
     lines = _lines(properties)
-    ids = {line.id for line in lines if not isinstance(line, Search) and line.id}
+    given = [line.id for line in lines if not isinstance(line, Search) and line.id]
+    ids = set(given)
+    yield from (f"id {one} is given twice" for one in sorted(ids) if given.count(one) > 1)
+    yield from (f"id {one} is no id" for one in sorted(ids) if not _ID.fullmatch(one))
     for line in lines:
         if isinstance(line, Math):
             for missing in sorted(set(line.expression.ids) - ids):

@@ -144,7 +144,7 @@ def stored_data(backend: Any) -> Callable[[], Iterable[Datum]]:
     """The values in moto's CloudWatch backend."""
 
     def read() -> Iterable[Datum]:
-        for one in backend.get_all_metrics():
+        for one in list(backend.metric_data):
             value = getattr(one, "value", None)
             if value is not None:
                 yield Datum(

@@ -86,7 +86,7 @@ def time_plot(plot: Plot) -> str:
         f'aria-label="{escape(_in_words(plot), quote=True)}">'
         f"{drawing}{''.join(_limit(up(value)) for _, value in plot.limits)}</svg>"
         f"{''.join(_limit_label(name, up(value)) for name, value in plot.limits)}</div>"
-        f"{_times(first, last, across)}</div>{_legend(plot.lines)}{_table(plot)}"
+        f"{_times(first, last, across)}</div>{_legend(plot)}{_table(plot)}"
     )
 
 
@@ -159,6 +159,10 @@ def _stacked(lines: Sequence[PlotLine], across: Position, up: Position) -> str:
     times = sorted({x for line in lines for x, _ in line.points})
     apart = min((b - a for a, b in pairwise(times)), default=60.0)
     period = next((line.period for line in lines if line.period), apart)
+    # The first period of a span may have begun before it, so its bar is narrower.
+    ends = {
+        x: min(x + period, after) for x, after in zip(times, [*times[1:], math.inf], strict=True)
+    }
     base: dict[float, float] = {}
     marks = []
     for at, line in enumerate(lines):
@@ -166,7 +170,7 @@ def _stacked(lines: Sequence[PlotLine], across: Position, up: Position) -> str:
             bottom = base.get(x, 0.0)
             base[x] = bottom + y
             if y:
-                begin, end = across(x), min(across(x + period), 1.0)
+                begin, end = across(x), min(across(ends[x]), 1.0)
                 marks.append(
                     f'<rect class="fill c{at % COLOURS}" x="{_SIDE * begin:.1f}" '
                     f'y="{_SIDE * (1 - up(bottom + y)):.1f}" '
@@ -211,11 +215,17 @@ def _times(first: float, last: float, across: Position) -> str:
     return f'<div class="times">{"".join(texts)}</div>'
 
 
-def _legend(lines: Sequence[PlotLine]) -> str:
+def _legend(plot: Plot) -> str:
+    """Each line's name with its last value; stacked, with its sum."""
+
+    def told(line: PlotLine) -> str:
+        values = [y for _, y in line.points]
+        return number(math.fsum(values) if plot.is_stacked else values[-1]) if values else "none"
+
     items = "".join(
         f'<li><span class="swatch c{at % COLOURS}"></span>{escape(line.name)} '
-        f"<b>{number(line.points[-1][1]) if line.points else 'none'}</b></li>"
-        for at, line in enumerate(lines)
+        f"<b>{told(line)}</b></li>"
+        for at, line in enumerate(plot.lines)
     )
     return f'<ul class="legend">{items}</ul>'
 

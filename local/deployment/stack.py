@@ -90,10 +90,13 @@ def new_stack_id(name: str) -> str:
 def physical_name(stack_name: str, logical_id: str, resource_type: str) -> str:
     """What CloudFormation calls a resource that its template does not name.
 
-    Of at most 63 characters, which is a bucket's limit and below every other one.
+    Of at most 63 characters, which is a bucket's limit and below every other one; an alarm, which
+    people know by its name in the template, keeps all of it.
     """
     alphabet = string.ascii_letters + string.digits
     suffix = "".join(secrets.choice(alphabet) for _ in range(12))
+    if resource_type == "AWS::CloudWatch::Alarm":
+        return f"{stack_name}-{logical_id}-{suffix}"
     room = 63 - len(suffix) - 2 - len(logical_id[:24])
     name = f"{stack_name[:room]}-{logical_id[:24]}-{suffix}"
     return name.lower() if resource_type == "AWS::S3::Bucket" else name

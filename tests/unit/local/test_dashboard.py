@@ -3,14 +3,18 @@
 import json
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from moto.cloudwatch.models import CloudWatchBackend
 
 from local.api import ApiError
 from local.dashboards.body import BodyError, Math, Metric, Search, widgets
-from local.dashboards.dashboard import Dashboards
+from local.dashboards.dashboard import Dashboards, stored_data
+from local.dashboards.resources import dashboard_provider
 from local.dashboards.series import Datum, Values, drawn
+from local.deployment.provider import DeploymentError
 from local.logs import LogEvent
 
 NOW = 1_764_000_000.0
@@ -117,6 +121,8 @@ def test_expressions_searches_limits_and_axes_are_read() -> None:
         (metric_widget(["Lake", "A"], yAxis={"left": {"scale": "log"}}), "scale"),
         (metric_widget([{"expression": "RATE(m1)", "id": "a"}]), "RATE"),
         (metric_widget([{"expression": "100 * b", "id": "a"}]), "no id b"),
+        (metric_widget(["L", "A", {"id": "a"}], [".", "B", {"id": "a"}]), "a is given twice"),
+        (metric_widget(["Lake", "A", {"id": "Upper"}]), "Upper is no id"),
     ],
 )
 def test_what_can_not_be_drawn_is_refused_by_name(widget: dict[str, Any], named: str) -> None:
@@ -133,6 +139,17 @@ def test_everything_that_is_wrong_is_named_at_once() -> None:
     for text in ("", "[]", "{}"):
         with pytest.raises(BodyError, match="no JSON object with widgets"):
             widgets(text)
+
+
+def test_a_dashboard_that_could_not_be_drawn_is_not_deployed() -> None:
+    cloudwatch = FakeCloudWatch({})
+    provider = dashboard_provider(cloudwatch)
+    fine = body(metric_widget(["Lake", "A"]))
+    provider.create("Dashboard", "stack-Name", {"DashboardName": "fine", "DashboardBody": fine})
+    pie = body(metric_widget(["Lake", "A"], view="pie"))
+    with pytest.raises(DeploymentError, match=r"DashboardBody: widget 0 \(Readings\): view pie"):
+        provider.create("Dashboard", "stack-Name", {"DashboardName": "x", "DashboardBody": pie})
+    assert cloudwatch.bodies == {"fine": fine}
 
 
 # ---- numbers -----------------------------------------------------------------------------------
@@ -200,6 +217,18 @@ def test_long_ranges_have_longer_periods() -> None:
     assert sum(value for _, value in line.points) == 10_000
 
 
+def test_values_are_of_the_moment_at_which_they_were_put_whatever_the_machines_zone() -> None:
+    backend = CloudWatchBackend("us-east-1", "123456789012")
+    at = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    named = {"MetricName": "A", "Dimensions": [{"Name": "b", "Value": "c"}]}
+    backend.put_metric_data(
+        "Lake", [named | {"Values": [2, 3], "Timestamp": at.replace(tzinfo=None)}]
+    )
+    assert list(stored_data(backend)()) == [
+        Datum("Lake", "A", {"b": "c"}, at.timestamp(), value) for value in (2, 3)
+    ]
+
+
 # ---- the page ----------------------------------------------------------------------------------
 class FakeCloudWatch:
     """Two deployed dashboards and three alarms."""
@@ -226,6 +255,9 @@ class FakeCloudWatch:
                     for name, state in states.items()
                 ]
             }
+
+    def put_dashboard(self, DashboardName: str, DashboardBody: str) -> None:
+        self.bodies[DashboardName] = DashboardBody
 
     def get_dashboard(self, DashboardName: str) -> dict[str, str]:
         return {"DashboardBody": self.bodies[DashboardName]}

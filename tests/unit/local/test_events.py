@@ -12,6 +12,7 @@ from moto.events.models import events_backends
 
 from local.api import ACCOUNT_ID, REGION
 from local.events import EventBus
+from local.metrics import Datum
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 PATTERN = {
@@ -26,6 +27,7 @@ class Topics:
 
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.measured: list[Datum] = []
         self.broken = False
 
     def publish(self, TopicArn: str, Message: str) -> None:
@@ -47,7 +49,9 @@ def bus(topics: Topics) -> Iterator[EventBus]:
         events.put_rule(Name="failed", EventPattern=json.dumps(PATTERN))
         arn = f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:alarms"
         events.put_targets(Rule="failed", Targets=[{"Id": "topic", "Arn": arn}])
-        yield EventBus(events_backends[ACCOUNT_ID][REGION], topics, lambda: NOW)
+        yield EventBus(
+            events_backends[ACCOUNT_ID][REGION], topics, lambda: NOW, topics.measured.append
+        )
 
 
 def test_event_that_matches_reaches_the_topic(bus: EventBus, topics: Topics) -> None:
@@ -58,6 +62,11 @@ def test_event_that_matches_reaches_the_topic(bus: EventBus, topics: Topics) -> 
     assert topic.endswith(":alarms")
     assert event["detail"] == detail
     assert (event["source"], event["time"]) == ("aws.glue", "2026-11-26T12:00:00Z")
+    assert topics.measured == [
+        Datum(
+            "AWS/Events", "TriggeredRules", (1.0,), NOW.timestamp(), "Count", {"RuleName": "failed"}
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_any_other_event_reaches_nobody(
     bus: EventBus, topics: Topics, source: str, detail_type: str, detail: dict[str, str]
 ) -> None:
     bus.tell(source, detail_type, detail)
-    assert topics.told == []
+    assert (topics.told, topics.measured) == ([], [])
 
 
 def test_disabled_rule_tells_nobody(bus: EventBus, topics: Topics) -> None:

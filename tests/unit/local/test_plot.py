@@ -63,6 +63,19 @@ def test_stacked_bars_stand_on_each_other_and_are_as_wide_as_their_period() -> N
     assert {bar.get("width") for bar in bars} == {"430.0"}
 
 
+def test_a_first_bar_that_begins_within_its_period_does_not_cover_the_second() -> None:
+    line = PlotLine("a", [(200, 4), (300, 4)], 300)
+    bars = drawing(Plot("sum", [line], SPAN, is_stacked=True)).findall("rect")
+    first, second = [(float(bar.get("x", "")), float(bar.get("width", ""))) for bar in bars]
+    assert first[0] + first[1] <= second[0]
+
+
+def test_the_legend_has_the_last_value_and_of_stacked_ones_the_sum() -> None:
+    lines = [PlotLine("a", [(0, 4), (300, 3)], 300)]
+    assert "a <b>3</b>" in time_plot(Plot("x", lines, SPAN))
+    assert "a <b>7</b>" in time_plot(Plot("x", lines, SPAN, is_stacked=True))
+
+
 def test_limits_are_within_the_picture_and_have_their_names() -> None:
     plot = Plot("x", [PlotLine("a", [(0, 1)])], SPAN, limits=[("retention", 168)])
     (limit,) = paths(plot, "limit")
