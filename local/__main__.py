@@ -137,7 +137,7 @@ def serve(arguments: Sequence[str]) -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--device-port", type=int, default=0)
-    parser.add_argument("--bound", action="store_true", help="end when the parent process is gone")
+    parser.add_argument("--bound-to", type=int, metavar="PID", help="end with this parent process")
     parser.add_argument("--also-on", help="another address of this machine to answer on")
     parser.add_argument("--throttling", action="store_true", help="with Kinesis's shard limits")
     given = parser.parse_args(arguments)
@@ -149,7 +149,7 @@ def serve(arguments: Sequence[str]) -> int:
     settings = CloudSettings(
         given.folder, given.port, given.device_port, given.throttling, given.also_on
     )
-    return serve_cloud(settings, bound=given.bound)
+    return serve_cloud(settings, given.bound_to)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

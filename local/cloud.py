@@ -317,9 +317,10 @@ def local_routes(status: Callable[[], dict[str, Any]]) -> list[Route]:
     return [Route("GET", re.compile("/_local/status"), show)]
 
 
-def serve(settings: CloudSettings, *, bound: bool = False) -> int:
-    """Run the local cloud in this process until it is told to end (SIGTERM or Ctrl-C), or, if
-    `bound`, until its parent is gone; the exit code. What goes wrong is one line that is printed.
+def serve(settings: CloudSettings, bound_to: int | None = None) -> int:
+    """Run the local cloud in this process until it is told to end (SIGTERM or Ctrl-C), or until the
+    process `bound_to` is its parent no longer, were it already gone when this one began; the exit
+    code. What goes wrong is one line that is printed.
 
     When it answers, `cloud.json` in its folder says where, for whoever started it.
     """
@@ -339,8 +340,7 @@ def serve(settings: CloudSettings, *, bound: bool = False) -> int:
     try:
         cloud.start()
         _write_state(settings.folder, cloud)
-        parent = os.getppid()
-        while not ended.wait(_PARENT_CHECK_SECONDS) and not (bound and os.getppid() != parent):
+        while bound_to in (None, os.getppid()) and not ended.wait(_PARENT_CHECK_SECONDS):
             pass
     except (NoBroker, BrokerError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -118,7 +118,7 @@ class LocalCloud:
         port, device_port = self._ports
         command = [sys.executable, "-m", "local", "serve", "--folder", str(self.folder)]
         command += ["--port", str(port), "--device-port", str(device_port)]
-        command += ["--bound"] if self._bound else []
+        command += ["--bound-to", str(os.getpid())] if self._bound else []
         command += ["--throttling"] if self._throttling else []
         command += ["--also-on", self._bridge_address] if self._bridge_address else []
         with self._log.open("wb") as log:
