@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import itertools
+import json
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.__main__ import run as devices_command
 from devices.behaviour import Habits, Period, plan_behaviour
 from devices.connection import ConnectionRefused
 from devices.fleet import Endpoint, FleetConfig, Shares, run_fleet
@@ -480,6 +482,27 @@ def test_a_fleet_that_lives_by_its_plan_arrives_byte_for_byte_in_each_devices_or
     for name in names:
         sent = [each.payload for each in plan.publications if each.device_id == name]
         assert payloads_of(bench, name) == sent
+
+
+@pytest.mark.ours("the command of docs/fleet.md")
+def test_the_command_lets_a_fleet_live_and_writes_down_what_it_did(
+    bench: Bench,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("boto3.client", lambda _: bench.iot)
+    truth = tmp_path / "truth.json"
+    command = ["simulate", "--policy", "telemetry", "--devices", "9", "--truth", str(truth)]
+    command += ["--minutes", "0.1", "--interval", "0.1", "--certificates", str(tmp_path / "keys")]
+    command += ["--endpoint", f"localhost:{bench.port}"]
+    assert devices_command([*command, "--ca-file", str(bench.intake.authority_file)]) == 0
+    published, told = json.loads(capsys.readouterr().out), json.loads(truth.read_text())
+    totals = told["totals"]
+    assert published["acknowledged"] == published["sent"]
+    assert published["sent"] == totals["sent"] + totals["garbage"] + totals["duplicates"]
+    assert len(told["devices"]) == 9
+    assert told["silent_devices"] == 1
 
 
 @pytest.mark.ours("the simulated fleet's connections, in one process")
