@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from moto import mock_aws
 
+from tests.conformance.glue_bench import Account
 from tests.conformance.kinesalite_process import (
     Kinesalite,
     KinesaliteNotInstalledError,
@@ -31,6 +33,7 @@ from tests.conformance.kinesis_implementations import (
     ours,
 )
 from tests.conformance.kinesis_service import Clock
+from tests.conformance.s3_bench import running_s3
 
 FOLDER = Path(__file__).parent
 
@@ -126,6 +129,20 @@ def throttled_kinesis(serve: Serve, implementation: str) -> Iterator[Any]:
     with serve(**throttling) as client:
         client.create_stream(StreamName="telemetry", ShardCount=1)
         yield client
+
+
+@pytest.fixture
+def s3() -> Iterator[Any]:
+    """A boto3 client of the local S3, with an empty bucket `zone`."""
+    with running_s3() as client:
+        yield client
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Iterator[Account]:
+    """Glue, where a test runs what was started when it wants to."""
+    with mock_aws():
+        yield Account(tmp_path)
 
 
 @pytest.hookimpl(wrapper=True)

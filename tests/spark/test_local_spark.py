@@ -203,12 +203,18 @@ def test_a_stopped_run_leaves_no_process_behind(
     fifo = tmp_path / "alive"
     os.mkfifo(fifo)
     stopping = threading.Event()
-    stopping.set()
+    readers: list[int] = []
+
+    def stop_once_it_is_there() -> None:
+        readers.append(os.open(fifo, os.O_RDONLY))  # returns when somebody has it open to write
+        stopping.set()
+
+    threading.Thread(target=stop_once_it_is_there, daemon=True).start()
     # The child holds the pipe open for as long as it lives, and hears no SIGTERM.
     script = f"""(trap '' TERM; exec 3> {fifo}; while :; do sleep 1; done) & wait"""
-    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     code, _ = run(tmp_path, script, stopping)
     assert code != 0
+    (reader,) = readers
     assert select.select([reader], [], [], 10)[0]
     assert os.read(reader, 1) == b""  # end of file: nobody has it open any more
     os.close(reader)
