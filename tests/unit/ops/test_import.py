@@ -58,6 +58,7 @@ def brought_in(
     rate = terms.pop("rate", None)
     assert rate is None or isinstance(rate, int)
     earlier = len(deployed.pauses)
+    # A fake of Lambda, of which a call and its settings are asked.
     function = Function(deployed.function, deployed.stack.function_name)  # type: ignore[arg-type]
     return Import(
         function,
@@ -68,7 +69,7 @@ def brought_in(
         Pace(rate, lambda: sum(deployed.pauses[earlier:]), deployed.pauses.append),
     ).run(
         sources_in(place, deployed.s3),
-        Terms(**({"arrived": WRITTEN} | terms)),  # type: ignore[arg-type]
+        Terms(**({"arrived": WRITTEN} | terms)),  # type: ignore[arg-type]  # the terms a test gives
         apply=apply,
     )
 
