@@ -27,11 +27,20 @@ def figures_of(lake: Lake, devices: Collection[str]) -> LakeFigures:
         curated=curated,
         ahead=ahead,
         raw=raw,
-        # The accounts count all devices: what is other devices' is taken off.
-        duplicates=_one(connection, "SELECT sum(duplicates) FROM curation_runs")
-        - (others - (_one(connection, "SELECT count(*) FROM readings") - curated.total())),
+        duplicates=own_duplicates(connection, others, curated.total()),
         rejected=_rejected(lake, wanted),
     )
+
+
+def own_duplicates(connection: duckdb.DuckDBPyConnection, others: int, curated: int) -> int:
+    """The duplicates that the accounts of scheduled runs tell, less those of other devices: of
+    `others` rows in the raw zone what neither became a reading nor was dropped. `curated` rows of
+    `readings` are the own ones."""
+    told, dropped = connection.execute(
+        "SELECT sum(duplicates), sum(dropped) FROM curation_runs WHERE kind = 'schedule'"
+    ).fetchall()[0]
+    others_curated = _one(connection, "SELECT count(*) FROM readings") - curated
+    return int(told or 0) - (others - others_curated - int(dropped or 0))
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
