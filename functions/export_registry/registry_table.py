@@ -74,13 +74,20 @@ class RegistryTable:
         table = self._table() or self.catalogue.create_table(
             (self.database_name, TABLE), SCHEMA, location=self.location, properties=_PROPERTIES
         )
-        table.append(content.select(_columns_of(table)))
+        table.append(_as_in(table, content))
 
     def _table(self) -> Table | None:
         try:
             return self.catalogue.load_table((self.database_name, TABLE))
         except NoSuchTableError:
             return None
+
+
+def _as_in(table: Table, content: pa.Table) -> pa.Table:
+    """The content by the table's own types: whoever made it may have said more of them (that a
+    device's id is never null), which PyIceberg wants to see."""
+    columns, types = _columns_of(table), table.schema().as_arrow()
+    return content.select(columns).cast(pa.schema([types.field(name) for name in columns]))
 
 
 def _columns_of(table: Table) -> list[str]:

@@ -119,7 +119,9 @@ def test_each_change_is_a_row_and_no_change_is_not_even_a_commit(export: Export)
 
 
 def test_a_table_that_lacks_columns_is_given_what_it_can_hold(export: Export) -> None:
-    older = pa.schema([("device_id", pa.string()), ("model", pa.string())])
+    older = pa.schema(
+        [pa.field("device_id", pa.string(), nullable=False), pa.field("model", pa.string())]
+    )
     table = export.catalogue.create_table(
         ("iot_data_db", "device_registry"), older, location="s3://curated-zone/curated/older"
     )
