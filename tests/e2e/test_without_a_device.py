@@ -81,9 +81,9 @@ def rows(demo: Demonstration) -> list[Any]:
     """Everything in the tables that is not of the device to be erased."""
     connection = connect(demo.lake)
     query = "SELECT * EXCLUDE (run_id) FROM readings WHERE device_id <> ? ORDER BY event_id"
-    found: list[Any] = connection.execute(query, [GONE]).to_arrow_table().to_pylist()
+    found: list[Any] = connection.sql(query, params=[GONE]).to_arrow_table().to_pylist()
     hours = "SELECT * FROM device_hours WHERE device_id <> ? ORDER BY device_id, hour"
-    return [*found, *connection.execute(hours, [GONE]).to_arrow_table().to_pylist()]
+    return [*found, *connection.sql(hours, params=[GONE]).to_arrow_table().to_pylist()]
 
 
 def strand(demo: Demonstration, name: str) -> None:
