@@ -33,6 +33,7 @@ def announce(demo: Demonstration, thing: str, **attributes: str) -> None:
 
 
 def test_a_moved_device_keeps_its_past(demo: Demonstration) -> None:
+    export(demo)  # the devices of the fleet
     announce(demo, "mover-1", site="depot", model="TX-2", axles="3")
     first = export(demo)
     assert export(demo)["changes"] == 0
