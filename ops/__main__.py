@@ -21,8 +21,9 @@ from ops.replay.command import add_replay
 DESCRIPTION = """\
 Commands for whoever runs a deployed stack: look after what it holds, and mend it.
 
-What changes something does so only with --apply; without, it says what it would do. Every command
-may be stopped and run again.
+redrive, replay, import and erase change something only with --apply; without, they say what they
+would do. pause and resume act at once. audit and cost change nothing. Every command may be stopped
+and run again.
 """
 
 EPILOG = """\

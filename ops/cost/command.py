@@ -35,6 +35,8 @@ examples:
   # the settings of a deployed stack, prices of your Region or contract, for a program
   python -m ops cost --messages-per-second 500 --payload-bytes 1000 \\
       --stack-name iot-telemetry-lake --prices my-prices.toml --json
+
+Exit code: 0 reckoned; 1 not, as stderr says; 2 wrongly called.
 """
 
 

@@ -21,28 +21,49 @@ Stop a part of a stack:
 
 Ingestion and curation lose nothing, and the command says until when. A deployment that changes the
 mapping enables it again; ConsumerEnabled=false and CurationEnabled=false are the same for good.
+It acts at once.
 """
 
 RESUME = """\
 Let a part of a stack go on that `pause` has stopped, or the alarm on rejected readings has. It goes
-on where it stopped.
+on where it stopped. It acts at once.
 """
+
+EXIT_CODES = """
+Exit code: 0 done; 1 not done, as stderr says; 2 wrongly called.
+"""
+
+PAUSE_EXAMPLES = f"""\
+examples:
+  # before work on a zone: says until when nothing is lost
+  python -m ops pause ingestion --stack-name iot-telemetry-lake
+  # no curation runs for a while; the raw zone goes on filling
+  python -m ops pause curation --stack-name iot-telemetry-lake
+{EXIT_CODES}"""
+
+RESUME_EXAMPLES = f"""\
+examples:
+  # read on where it stopped
+  python -m ops resume ingestion --stack-name iot-telemetry-lake
+  python -m ops resume curation --stack-name iot-telemetry-lake
+{EXIT_CODES}"""
 
 
 def add_pause(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """The `pause` and the `resume` command's arguments."""
-    for name, summary, description in (
-        ("pause", "stop ingestion or curation without loss", PAUSE),
-        ("resume", "go on with what was paused", RESUME),
+    for name, summary, description, examples in (
+        ("pause", "stop ingestion or curation without loss", PAUSE, PAUSE_EXAMPLES),
+        ("resume", "go on with what was paused", RESUME, RESUME_EXAMPLES),
     ):
         parser = commands.add_parser(
             name,
             help=summary,
             description=description,
+            epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        parser.add_argument("part", choices=PARTS)
+        parser.add_argument("part", choices=PARTS, help="what it is about")
         parser.add_argument("--stack-name", required=True, help="the deployed stack")
         if name == "pause":
             parser.add_argument(

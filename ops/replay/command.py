@@ -49,6 +49,8 @@ examples:
   # after a contract fix was deployed: what would it make of November?
   python -m ops replay --stack-name iot-telemetry-lake --interpret-again \\
       --days 2026-11-01:2026-11-30
+
+Exit code: 0 done; 1 not done, as stderr says; 2 wrongly called.
 """
 
 

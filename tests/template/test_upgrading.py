@@ -26,6 +26,7 @@ OTHER = {
     "CurationSchedule": "cron(0 1 * * ? *)",
     "MaintenanceSchedule": "cron(0 1 * * ? *)",
     "AuditSchedule": "",
+    "RegistryExportSchedule": "",
     "AlarmEmail": "ours@fleet.example",
     "SecondTopicFilter": "asset/tracker",
 }
