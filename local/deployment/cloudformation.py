@@ -26,6 +26,9 @@ NO_CHANGES: Final = (
 )
 
 _PATIENCE_SECONDS: Final = 3.0
+# DescribeStackResources returns the first 100 and has no next page; ListStackResources has pages.
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackResources.html
+_RESOURCES_AT_ONCE: Final = 100
 
 # A bucket and a key: https://host/bucket/key, whatever the host.
 FetchObject = Callable[[str, str], bytes]
@@ -257,15 +260,20 @@ class CloudFormation:
         return {"StackResourceDetail": shown[0]}
 
     def describe_stack_resources(self, request: dict[str, Any]) -> dict[str, Any]:
-        """DescribeStackResources."""
+        """DescribeStackResources: the first 100, as AWS does, whatever there is besides."""
         stack = self._stack(request["StackName"])
         shown = described_resources(stack, "Timestamp", request.get("LogicalResourceId"))
-        return {"StackResources": shown}
+        return {"StackResources": shown[:_RESOURCES_AT_ONCE]}
 
     def list_stack_resources(self, request: dict[str, Any]) -> dict[str, Any]:
-        """ListStackResources."""
-        stack = self._stack(request["StackName"])
-        return {"StackResourceSummaries": described_resources(stack, "LastUpdatedTimestamp", None)}
+        """ListStackResources, in pages."""
+        stack, token = self._stack(request["StackName"]), str(request.get("NextToken", "0"))
+        if not (token.isascii() and token.isdigit()):
+            raise validation_error(f"NextToken {token} is none that was given")
+        shown = described_resources(stack, "LastUpdatedTimestamp", None)
+        end = int(token) + _RESOURCES_AT_ONCE
+        page: dict[str, Any] = {"StackResourceSummaries": shown[int(token) : end]}
+        return page | ({"NextToken": str(end)} if end < len(shown) else {})
 
     def get_template(self, request: dict[str, Any]) -> dict[str, Any]:
         """GetTemplate: the text as it was given."""

@@ -111,21 +111,33 @@ def _enable_mapping(stack: Stack, clients: Clients, *, enabled: bool) -> dict[st
 
 
 def _rules(stack: Stack, clients: Clients) -> list[str]:
-    """Every rule of the stack: `SecondTopicFilter` makes another."""
-    resources = clients.stacks.describe_stack_resources(StackName=stack.name)["StackResources"]
-    return [
+    """Every rule of the stack: `SecondTopicFilter` makes another.
+
+    From the listing in pages: DescribeStackResources returns 100 resources, and the stack has more.
+    """
+    pages = clients.stacks.get_paginator("list_stack_resources").paginate(StackName=stack.name)
+    rules = [
         one["PhysicalResourceId"]
-        for one in resources
+        for page in pages
+        for one in page["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::IoT::TopicRule"
     ]
+    if not rules:
+        raise OperationError(
+            f"the stack {stack.name} has no rule: look at its AWS::IoT::TopicRule in "
+            "`aws cloudformation list-stack-resources`"
+        )
+    return rules
 
 
 def _schedule(stack: Stack, clients: Clients) -> str:
     """The trigger that starts the workflow; OperationError where a parameter has taken it away."""
     name = f"{stack.name}-curation-schedule"
-    if name not in clients.glue.list_triggers(MaxResults=200)["TriggerNames"]:
+    try:
+        clients.glue.get_trigger(Name=name)
+    except clients.glue.exceptions.EntityNotFoundException as error:
         raise OperationError(
             f"there is no trigger {name}: the stack was deployed with CurationEnabled=false. "
             "Deploy it with CurationEnabled=true"
-        )
+        ) from error
     return name

@@ -183,15 +183,16 @@ class Scene:
 
 def scene_of(cloud: LocalCloud) -> Scene:
     """The scene of a deployed stack, with the alarms that are deployed."""
-    shown = client(cloud, "cloudformation").describe_stack_resources(StackName=cloud.stack)
+    pages = client(cloud, "cloudformation").get_paginator("list_stack_resources")
+    shown = pages.paginate(StackName=cloud.stack).build_full_result()
     alarms = {
         one["LogicalResourceId"]: one["PhysicalResourceId"]
-        for one in shown["StackResources"]
+        for one in shown["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::CloudWatch::Alarm"
     }
     rules = {
         one["LogicalResourceId"]
-        for one in shown["StackResources"]
+        for one in shown["StackResourceSummaries"]
         if one["ResourceType"] == "AWS::Events::Rule"
     }
     return Scene(cloud, cloud.outputs(), alarms, rules)

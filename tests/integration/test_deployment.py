@@ -50,9 +50,10 @@ def outputs(cloud: LocalCloud) -> dict[str, str]:
 
 
 def test_every_resource_of_the_template_is_there(cloud: LocalCloud) -> None:
-    shown = client(cloud, "cloudformation").describe_stack_resources(StackName=cloud.stack)
-    statuses = {one["ResourceStatus"] for one in shown["StackResources"]}
-    there = {one["LogicalResourceId"] for one in shown["StackResources"]}
+    pages = client(cloud, "cloudformation").get_paginator("list_stack_resources")
+    shown = pages.paginate(StackName=cloud.stack).build_full_result()
+    statuses = {one["ResourceStatus"] for one in shown["StackResourceSummaries"]}
+    there = {one["LogicalResourceId"] for one in shown["StackResourceSummaries"]}
 
     assert statuses == {"CREATE_COMPLETE"}
     declared = parse((ROOT / "template.yaml").read_text())["Resources"]

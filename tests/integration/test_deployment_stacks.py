@@ -310,3 +310,18 @@ def test_a_condition_decides_what_is_made_and_shown(cloud: CloudFormation, shelf
     stack = deploy(cloud, text, Wanted="yes")
     assert shelf.books == {"a": {"Title": "a"}, "b": {"Title": "b", "Author": "a"}}
     assert stack["Outputs"] == [{"OutputKey": "Yes", "OutputValue": "a"}]
+
+
+def test_more_than_a_hundred_resources_are_all_listed_only_in_pages(cloud: CloudFormation) -> None:
+    names = {f"Book{number}" for number in range(101)}
+    deploy(cloud, template(**dict.fromkeys(names, book())))
+
+    described = cloud.describe_stack_resources({"StackName": "s"})["StackResources"]
+    first = cloud.list_stack_resources({"StackName": "s"})
+    rest = cloud.list_stack_resources({"StackName": "s", "NextToken": first["NextToken"]})
+
+    assert len(described) == 100
+    assert "NextToken" not in rest
+    pages = [first["StackResourceSummaries"], rest["StackResourceSummaries"]]
+    assert [len(page) for page in pages] == [100, 1]
+    assert {one["LogicalResourceId"] for page in pages for one in page} == names

@@ -1,6 +1,8 @@
 """`ops pause` and `ops resume`: what they stop, what they say of it, and what they refuse."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import batched
 from typing import Any
 
 import boto3
@@ -29,6 +31,10 @@ STACK = Stack(
 class Service:
     """Every service that a pause speaks to: one mapping, one stream, one trigger, two rules."""
 
+    class exceptions:  # noqa: N801 - a client's attribute of that name
+        class EntityNotFoundException(Exception):  # noqa: N818 - Glue's name
+            pass
+
     def __init__(self, mappings: int = 1) -> None:
         self.state = "Enabled"
         self.later: list[str] = []
@@ -36,6 +42,13 @@ class Service:
         self.mappings = mappings
         self.record_age = 518_400
         self.triggers = ["lake-curation-schedule", "lake-maintenance-schedule"]
+        # The second rule comes after more resources than DescribeStackResources returns.
+        kinds = ["AWS::IoT::TopicRule", *["A::B::C"] * 109, "AWS::IoT::TopicRule"]
+        names = ["telemetry", *(f"r{number}" for number in range(109)), "second"]
+        self.resources = [
+            {"PhysicalResourceId": name, "ResourceType": kind}
+            for name, kind in zip(names, kinds, strict=True)
+        ]
         self.did: list[str] = []
 
     def list_event_source_mappings(self, EventSourceArn: str, FunctionName: str) -> dict[str, Any]:
@@ -60,20 +73,18 @@ class Service:
     def describe_stream_summary(self, StreamName: str) -> dict[str, Any]:
         return {"StreamDescriptionSummary": {"RetentionPeriodHours": 168}}
 
-    def describe_stack_resources(self, StackName: str) -> dict[str, Any]:
-        found = {
-            "telemetry": "AWS::IoT::TopicRule",
-            "second": "AWS::IoT::TopicRule",
-            "s": "A::B::C",
-        }
-        return {
-            "StackResources": [
-                {"PhysicalResourceId": name, "ResourceType": kind} for name, kind in found.items()
-            ]
-        }
+    def get_paginator(self, operation_name: str) -> "Service":
+        assert operation_name == "list_stack_resources"
+        return self
 
-    def list_triggers(self, MaxResults: int) -> dict[str, Any]:
-        return {"TriggerNames": self.triggers}
+    def paginate(self, StackName: str) -> Iterator[dict[str, Any]]:
+        for page in batched(self.resources, 100, strict=False):
+            yield {"StackResourceSummaries": list(page)}
+
+    def get_trigger(self, Name: str) -> dict[str, Any]:
+        if Name not in self.triggers:
+            raise self.exceptions.EntityNotFoundException
+        return {"Trigger": {"Name": Name}}
 
     def stop_trigger(self, Name: str) -> None:
         self.did.append(f"stopped {Name}")
@@ -164,6 +175,12 @@ def test_stopping_the_rule_stops_every_rule_and_says_what_is_lost(
         "enabled telemetry",
         "enabled second",
     ]
+
+
+def test_stack_in_which_no_rule_is_found_is_told(service: Service, clients: Clients) -> None:
+    service.resources = service.resources[1:-1]
+    with pytest.raises(OperationError, match="the stack lake has no rule"):
+        resume("rule", STACK, clients)
 
 
 def test_rule_is_not_stopped_without_a_word_that_messages_may_be_lost(
