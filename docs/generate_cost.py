@@ -60,6 +60,10 @@ CHOICES: Final[tuple[tuple[Mapping[str, str], str], ...]] = (
         {"AuditSchedule": ""},
         "nobody looks for what is lost until you do; it also spares the stream's second reading",
     ),
+    (
+        {"RegistryExportSchedule": ""},
+        "`device_registry` holds only the rows that you append yourself",
+    ),
     ({"CurationSchedule": "cron(0 3 * * ? *)"}, "curated readings up to a day late"),
     (
         {"CurationSchedule": "cron(0 3 * * ? *)", "CrawlRawZone": "false"},
@@ -133,7 +137,7 @@ def _million() -> str:
             line.service == "Kinesis" and "audit" not in line.what
         ),
         "audit: reading the stream once more, and its function": lambda line: "audit" in line.what,
-        "function": lambda line: line.service == "Lambda" and "audit" not in line.what,
+        "function": lambda line: line.what in {"requests", "ingestion"},
         "S3, one raw object per batch, read by the jobs": lambda line: (
             line.what in {"objects written", "objects read"}
         ),

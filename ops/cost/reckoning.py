@@ -23,6 +23,9 @@ FUNCTION_SECONDS_PER_BATCH: Final = 0.15
 # Estimates: the audit reads an hour's records, raw objects and curated rows.
 AUDIT_SECONDS: Final = 10.0
 AUDIT_SECONDS_PER_RECORD: Final = 60e-6
+# Estimate: the registry export opens its table; ListThings gives 2,500 things a second at most.
+EXPORT_SECONDS: Final = 10.0
+EXPORT_SECONDS_PER_DEVICE: Final = 1 / 2500
 
 # Estimates for runs with nothing to do; what comes on top of them is of docs/performance.md.
 CURATE_SECONDS: Final = 90.0
@@ -214,7 +217,8 @@ def _functions(ledger: _Ledger, load: Load, settings: Settings, batches: Batches
         + batches.count * FUNCTION_SECONDS_PER_BATCH
     )
     ingest_gb_s = seconds * settings.ingest_memory_mb / 1024
-    yield ledger.line(service, "requests", "lambda_request", batches.count + settings.audit_runs)
+    requests = batches.count + settings.audit_runs + settings.export_runs
+    yield ledger.line(service, "requests", "lambda_request", requests)
     yield ledger.line(service, "ingestion", price, ingest_gb_s)
     if settings.audit_runs:
         audit_gb = settings.audit_memory_mb / 1024
@@ -224,6 +228,11 @@ def _functions(ledger: _Ledger, load: Load, settings: Settings, batches: Batches
         )
         yield ledger.line(service, "audit", price, idle * audit_gb, fixed=True)
         yield ledger.line(service, "audit, per record", price, reading * audit_gb)
+    if settings.export_runs:
+        a_second = settings.export_runs * settings.export_memory_mb / 1024
+        listing = load.devices * EXPORT_SECONDS_PER_DEVICE
+        yield ledger.line(service, "registry export", price, EXPORT_SECONDS * a_second, fixed=True)
+        yield ledger.line(service, "registry export, per device", price, listing * a_second)
 
 
 def _rejected_objects(load: Load, batches: Batches) -> float:
@@ -290,9 +299,9 @@ def _watching(ledger: _Ledger, settings: Settings, batches: Batches) -> Iterator
     # A metric is billed for the hours in which it is emitted.
     metrics = settings.job_metrics * min(1, settings.curation_runs / HOURS_A_MONTH)
     metrics += settings.audit_metrics * min(1, settings.audit_runs / HOURS_A_MONTH)
-    yield ledger.line(
-        service, "metrics of jobs and audit", "cloudwatch_metric", metrics, fixed=True
-    )
+    metrics += settings.export_metrics * min(1, settings.export_runs / HOURS_A_MONTH)
+    what = "metrics of jobs, audit and registry export"
+    yield ledger.line(service, what, "cloudwatch_metric", metrics, fixed=True)
     of_function = settings.function_metrics + REASON_METRICS
     hours = min(1, batches.count / HOURS_A_MONTH)
     yield ledger.line(service, "metrics of the function", "cloudwatch_metric", of_function * hours)
@@ -315,7 +324,8 @@ def _watching(ledger: _Ledger, settings: Settings, batches: Batches) -> Iterator
         # X-Ray records the first request of each second and a twentieth of the others.
         a_second = batches.count / SECONDS_A_MONTH
         traces = (min(a_second, 1) + max(a_second - 1, 0) / 20) * SECONDS_A_MONTH
-        yield ledger.line("X-Ray", "traces", "xray_trace", traces + settings.audit_runs)
+        traces += settings.audit_runs + settings.export_runs
+        yield ledger.line("X-Ray", "traces", "xray_trace", traces)
     if settings.customer_keys:
         yield ledger.line("KMS", "your key", "kms_key", settings.customer_keys, fixed=True)
 

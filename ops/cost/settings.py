@@ -32,6 +32,7 @@ _NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 # Whose metrics they are: by the dimension `service`, or none where a log filter makes them.
 _FUNCTION: Final = "ingest_telemetry"
 _AUDIT: Final = "audit_lake"
+_EXPORT: Final = "export_registry"
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class Settings:
     architecture: str
     ingest_memory_mb: int
     audit_memory_mb: int
+    export_memory_mb: int
     is_traced: bool
     curation_schedule: str
     curation_runs: float
     maintenance_runs: float
     audit_runs: float
+    export_runs: float
     crawls: bool
     worker_type: str
     workers: int
@@ -64,6 +67,7 @@ class Settings:
     alarm_metrics: int
     function_metrics: int
     audit_metrics: int
+    export_metrics: int
     job_metrics: int
     dashboards: int
 
@@ -102,11 +106,13 @@ def read_settings(
         architecture=shape.text("Architecture"),
         ingest_memory_mb=shape.memory("IngestTelemetryFunction"),
         audit_memory_mb=shape.memory("AuditLakeFunction"),
+        export_memory_mb=shape.memory("ExportRegistryFunction"),
         is_traced=shape.template["Globals"]["Function"].get("Tracing") == "Active",
         curation_schedule=schedule,
         curation_runs=runs_a_month(schedule) if shape.holds("CurateOnSchedule") else 0.0,
         maintenance_runs=runs_a_month(shape.text("MaintenanceSchedule")),
         audit_runs=runs_a_month(shape.text("AuditSchedule")),
+        export_runs=runs_a_month(shape.text("RegistryExportSchedule")),
         crawls=shape.holds("CrawlBeforeCuration"),
         worker_type=shape.text("GlueWorkerType"),
         workers=shape.number("GlueNumberOfWorkers"),
@@ -119,6 +125,7 @@ def read_settings(
         alarm_metrics=sum(map(_metrics_watched, shape.resources("AWS::CloudWatch::Alarm"))),
         function_metrics=len(metrics[_FUNCTION]),
         audit_metrics=len(metrics[_AUDIT]),
+        export_metrics=len(metrics[_EXPORT]),
         job_metrics=len(metrics[""]),
         dashboards=sum(1 for _ in shape.resources("AWS::CloudWatch::Dashboard")),
     )
@@ -211,7 +218,7 @@ class _Shape:
     def own_metrics(self) -> dict[str, set[str]]:
         """Names of the metrics in the stack's namespace that filters make or someone looks at, by
         the function that emits them."""
-        names: dict[str, set[str]] = {_FUNCTION: set(), _AUDIT: set(), "": set()}
+        names: dict[str, set[str]] = {name: set() for name in (_FUNCTION, _AUDIT, _EXPORT, "")}
         for metric_filter in self.resources("AWS::Logs::MetricFilter"):
             for transformation in metric_filter["MetricTransformations"]:
                 names[""].add(transformation["MetricName"])

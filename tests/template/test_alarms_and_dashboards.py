@@ -253,6 +253,24 @@ def test_dashboard_begins_with_what_to_look_at_first(stack: dict[str, Any], dash
     assert "**Look first**" in first["properties"]["markdown"]
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"AuditSchedule": "", "RegistryExportSchedule": ""},
+        {"DisableMappingOnRejectedShare": "true"},
+    ],
+)
+def test_the_latest_errors_are_those_of_every_log_group_of_the_stack(
+    make_stack: MakeStack, chosen: dict[str, str]
+) -> None:
+    made = make_stack(**chosen)
+    (widget,) = [each for each in widgets(made, "OperationsDashboard") if each["type"] == "log"]
+    asked = re.findall(r"SOURCE '([^']+)'", widget["properties"]["query"])
+    groups = {name for name, each in made.items() if each["Type"] == "AWS::Logs::LogGroup"}
+    assert sorted(asked) == sorted(groups)
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
 @pytest.mark.parametrize("chosen", [{}, {"AuditSchedule": ""}, {"CrawlRawZone": "false"}])
 def test_the_local_cloud_can_draw_the_dashboard_whatever_is_chosen(

@@ -75,10 +75,11 @@ def test_the_bill_of_a_fleet_is_what_one_reckons_by_hand() -> None:
 
 
 def test_an_idle_stack_owes_exactly_what_is_called_fixed() -> None:
+    none = {"AuditSchedule": "", "RegistryExportSchedule": ""}
     for mode in ("ON_DEMAND", "PROVISIONED"):
-        idle = bill(IDLE, StreamMode=mode, AuditSchedule="")
+        idle = bill(IDLE, StreamMode=mode, **none)
         assert idle.usd == pytest.approx(idle.fixed_usd)
-        assert bill(StreamMode=mode, AuditSchedule="").fixed_usd == pytest.approx(idle.fixed_usd)
+        assert bill(FLEET, StreamMode=mode, **none).fixed_usd == pytest.approx(idle.fixed_usd)
 
 
 def test_a_provisioned_stream_pays_for_shards_and_for_keeping_more_than_a_day() -> None:
@@ -280,6 +281,7 @@ def test_steps_of_a_price_are_paid_one_after_the_other() -> None:
     assert price.of(1e9) == pytest.approx(1000)
     assert price.of(6e9) == pytest.approx(1000 + 4000 * 0.8 + 1000 * 0.7)
     assert TABLE["cloudwatch_dashboard"].of(5) == pytest.approx(6)
+    assert TABLE["cloudwatch_metric"].of(50_000) == pytest.approx(3000 + 4000)
 
 
 def test_own_prices_are_laid_over_the_table(tmp_path: Path) -> None:
@@ -319,10 +321,27 @@ def test_settings_are_the_templates_and_a_stacks_values_lie_over_them() -> None:
     assert (both.stream_mode, both.shard_count) == ("PROVISIONED", 2)
 
 
+def test_the_registry_export_pays_for_its_runs_its_devices_and_its_metrics() -> None:
+    exporting, without = bill(), bill(RegistryExportSchedule="")
+    # Hourly, 2,048 MB: 10 s, and 2,500 devices a second.
+    assert usd(exporting, "Lambda", "registry export") == pytest.approx(730 * 20 * 0.0000133334)
+    assert usd(exporting, "Lambda", "registry export, per device") == pytest.approx(
+        730 * 2 * 1000 / 2500 * 0.0000133334
+    )
+    metrics = [
+        usd(each, "CloudWatch", "metrics of jobs, audit and registry export")
+        for each in (exporting, without)
+    ]
+    # RegistryExports and RegistryChanges.
+    assert metrics[0] - metrics[1] == pytest.approx(2 * 0.30)
+    assert "registry export" not in [line.what for line in without.lines]
+
+
 def test_what_a_parameter_leaves_out_of_the_stack_is_not_billed() -> None:
     assert settings(AuditSchedule="").audit_runs == 0
     assert settings(CurationEnabled="false").curation_runs == 0
     assert bill(AuditSchedule="").usd < bill().usd
+    assert settings(RegistryExportSchedule="").export_runs == 0
     assert settings(KmsKeyArn=f"arn:aws:kms:x:{'1' * 12}:key/a").customer_keys == 1
 
 
