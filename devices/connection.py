@@ -19,7 +19,7 @@ from devices.provisioning import DeviceCredentials
 _CONNECT_SECONDS: Final = 30.0
 # PUBACK codes from here on say that the broker did not take the message:
 # https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124
-_FIRST_FAILURE_CODE: Final = 0x80
+FIRST_FAILURE_CODE: Final = 0x80
 # IoT Core takes 100 unacknowledged messages per connection; more would only wait in the client.
 _MAX_IN_FLIGHT: Final = 100
 
@@ -136,4 +136,4 @@ def _reason(future: Future[Any]) -> str | None:
     if error is not None:
         return str(error)
     code = future.result().puback.reason_code
-    return None if code < _FIRST_FAILURE_CODE else code.name
+    return None if code < FIRST_FAILURE_CODE else code.name

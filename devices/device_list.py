@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from devices.errors import DeviceError
-from devices.provisioning import Device, DeviceFiles
+from devices.provisioning import Device, DeviceFiles, ThingNameError
 
 NAME: Final = "thing"
 TYPE: Final = "thing_type"
-_THING_NAME: Final = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 _ATTRIBUTE_NAME: Final = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,128}")
 _ATTRIBUTE_VALUE: Final = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{1,800}")
 # https://docs.aws.amazon.com/general/latest/gr/iot-core.html
@@ -70,13 +69,15 @@ def _problems(lines: Iterable[tuple[int, dict[str, str]]]) -> Iterator[str]:
             yield f"line {number}: another number of columns than the first line has"
             continue
         device = _device(row)
-        if not _THING_NAME.fullmatch(device.thing_name):
-            yield f"line {number}: {device.thing_name!r} is no thing's name (letters, digits, :_-)"
-        # Two names that differ by a colon alone would share their files.
-        stem = DeviceFiles(Path(), device.thing_name).stem
-        if stem in seen:
-            yield f"line {number}: {device.thing_name} is the device of line {seen[stem]} again"
-        seen[stem] = number
+        try:
+            stem = DeviceFiles(Path(), device.thing_name).stem
+        except ThingNameError as error:
+            yield f"line {number}: {error}"
+        else:
+            # Two names that differ by a colon alone would share their files.
+            if stem in seen:
+                yield f"line {number}: {device.thing_name} is the device of line {seen[stem]} again"
+            seen[stem] = number
         for name, value in (device.attributes or {}).items():
             if not _ATTRIBUTE_VALUE.fullmatch(value):
                 yield f"line {number}: {name} {value!r}: only letters, digits and _.,@/:#=[]-"

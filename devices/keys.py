@@ -4,6 +4,7 @@ Guarantee: a private key is written to one file that only its owner can read, an
 what leaves is the request, which holds the public half.
 """
 
+import os
 from pathlib import Path
 
 from cryptography import x509
@@ -62,13 +63,27 @@ def is_for_key_of(certificate_pem: str, request_pem: str) -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file that only its owner can read, whole or not at all; then it is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.new")
     draft.touch(mode=0o600)
     draft.chmod(0o600)
-    draft.write_text(text)
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(draft, path)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Give a file of the same folder its name; a power cut leaves the old one or the new one."""
     draft.replace(path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _public_bytes(holder: x509.Certificate | x509.CertificateSigningRequest) -> bytes:

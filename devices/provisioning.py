@@ -6,6 +6,8 @@ are at hand and whose certificate is active keeps it; files are written before t
 attached, so that none is in use whose files are lost.
 """
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,14 @@ from devices.keys import is_for_key_of, make_request, write_private
 # The lowest quotas of the calls that a device needs are 10 a second and account, and other programs
 # share them: https://docs.aws.amazon.com/general/latest/gr/iot-core.html
 DEVICES_PER_SECOND_ON_AWS: Final = 8.0
+
+
+# https://docs.aws.amazon.com/iot/latest/apireference/API_CreateThing.html
+_THING_NAME: Final = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
+
+
+class ThingNameError(DeviceError):
+    """No thing can have this name, and no file is made by it."""
 
 
 class ProvisioningError(DeviceError):
@@ -45,10 +55,16 @@ class DeviceCredentials:
 
 @dataclass(frozen=True)
 class DeviceFiles:
-    """Where a device's files lie."""
+    """Where a device's files lie. Raises ThingNameError: no name leads out of the folder."""
 
     folder: Path
     thing_name: str
+
+    def __post_init__(self) -> None:
+        if not _THING_NAME.fullmatch(self.thing_name):
+            raise ThingNameError(
+                f"{self.thing_name!r} is no thing's name (letters, digits, :_-; at most 128)"
+            )
 
     @property
     def stem(self) -> str:
@@ -59,6 +75,15 @@ class DeviceFiles:
     def certificate(self) -> Path:
         """Its certificate, PEM."""
         return self.folder / f"{self.stem}.pem"
+
+    def pending_certificate(self, pem: str) -> Path:
+        """A certificate, PEM, of which it is not known yet whether IoT activates it."""
+        digest = hashlib.sha256(pem.encode()).hexdigest()
+        return self.folder / f"{self.stem}.{digest[:16]}.pending.pem"
+
+    def pending_certificates(self) -> list[Path]:
+        """Those of which it never became known."""
+        return sorted(self.folder.glob(f"{self.stem}.*.pending.pem"))
 
     @property
     def private_key(self) -> Path:

@@ -48,7 +48,8 @@ on the device, whose thing was announced (`python -m devices provision --announc
   python -m devices claim --thing press-7 --claim-certificate claim.pem --claim-key claim.key.pem \\
       --template <output DeviceProvisioningTemplateName> --endpoint <device endpoint>
 
-The files press-7.pem and press-7.key.pem are then its own.
+The files press-7.pem and press-7.key.pem are then its own. If no answer came, run it again: a
+certificate that was activated all the same (press-7.*.pending.pem) is found and used.
 """
 _REVOKE = """\
 one device, or several:

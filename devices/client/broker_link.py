@@ -17,11 +17,8 @@ from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
 
 from devices.client.offline_queue import QueuedMessage
-from devices.connection import Endpoint
+from devices.connection import FIRST_FAILURE_CODE, Endpoint
 
-# PUBACK codes from here on say that the broker did not take the message:
-# https://docs.oasis-open.org/mqtt/mqtt/v5.0/os/mqtt-v5.0-os.html#_Toc3901124
-_FIRST_FAILURE_CODE: Final = 0x80
 _STOP_SECONDS: Final = 10.0
 
 _log = logging.getLogger(__name__)
@@ -105,7 +102,7 @@ class BrokerLink:
             code = future.result(self._patience_seconds).puback.reason_code
         except Exception as error:  # noqa: BLE001 - the SDK fails futures with what it likes
             return str(error) or type(error).__name__
-        return None if code < _FIRST_FAILURE_CODE else str(code.name)
+        return None if code < FIRST_FAILURE_CODE else str(code.name)
 
     def _on_success(self, _: Any) -> None:
         _log.info("%s: connected", self._thing_name)

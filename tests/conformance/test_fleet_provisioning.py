@@ -11,7 +11,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from admit_device.admission import refusal
-from devices.claim import ClaimFiles, ClaimRefusedError, claim_device
+from devices.claim import (
+    ClaimFiles,
+    ClaimRefusedError,
+    ClaimUnansweredError,
+    claim_device,
+)
 from devices.connection import Endpoint
 from devices.keys import make_request, write_private
 from devices.provisioning import Device, DeviceCredentials, Registrar
@@ -129,10 +134,65 @@ def test_whom_the_hook_does_not_admit_gets_nothing(
             bench.iot.describe_thing(thingName=thing)
     else:
         assert registered(bench, thing) == [before.certificate_arn]
-    # It has a certificate that IoT has not activated: worth nothing.
-    files = DeviceCredentials(thing, "", tmp_path / f"{thing}.pem", tmp_path / f"{thing}.key.pem")
+    # Of the certificate that IoT has not activated nothing is left.
+    assert {path.name for path in tmp_path.glob(f"{thing}*")} == {f"{thing}.key.pem"}
+
+
+@pytest.mark.documented(pages.CLAIM)
+def test_a_certificate_that_is_not_activated_lets_nobody_in(bench: Bench, tmp_path: Path) -> None:
+    request = make_request("waiting-1", tmp_path / "key.pem")
+    body = json.dumps({"certificateSigningRequest": request}).encode()
+    _, told = bench.provisioning.answer(CREATE_FROM_CSR, body, Claim())
+    pending = tmp_path / "pending.pem"
+    pending.write_text(json.loads(told)["certificatePem"])
     with pytest.raises(ConnectionError):
-        bench.device(files).connect()
+        bench.device(DeviceCredentials("waiting-1", "", pending, tmp_path / "key.pem")).connect()
+
+
+@pytest.mark.documented(pages.CLAIM)
+def test_a_second_claim_is_refused_and_the_device_keeps_what_works(
+    bench: Bench, claim: ClaimFiles, tmp_path: Path
+) -> None:
+    announce(bench, "twice-1")
+    credentials = claimed(bench, claim, "twice-1", tmp_path)
+    certificate = credentials.certificate_file.read_bytes()
+    with pytest.raises(ClaimRefusedError, match="AccessDenied"):
+        claimed(bench, claim, "twice-1", tmp_path)
+    assert credentials.certificate_file.read_bytes() == certificate
+    assert not list(tmp_path.glob("*.pending.pem"))
+    bench.device(credentials).connect().close()
+
+
+@pytest.mark.documented(pages.CLAIM)
+@pytest.mark.parametrize("is_done", [True, False])
+def test_a_claim_whose_answer_was_lost_ends_well_when_made_again(
+    bench: Bench,
+    claim: ClaimFiles,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    is_done: bool,
+) -> None:
+    thing = f"lost-{is_done}"
+    announce(bench, thing)
+    real = bench.provisioning.answer
+
+    def broken(topic: str, payload: bytes, by: Claim) -> tuple[str, bytes]:
+        if topic == CREATE_FROM_CSR:
+            return real(topic, payload, by)
+        if is_done:
+            real(topic, payload, by)
+        failure = {"statusCode": 500, "errorCode": "InternalError", "errorMessage": "lost"}
+        return f"{topic}/rejected", json.dumps(failure).encode()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.provisioning, "answer", broken)
+        with pytest.raises(ClaimUnansweredError, match="InternalError"):
+            claimed(bench, claim, thing, tmp_path)
+    assert len(list(tmp_path.glob(f"{thing}.*.pending.pem"))) == 1
+    credentials = claimed(bench, claim, thing, tmp_path)
+    bench.device(credentials).connect().close()
+    assert len(registered(bench, thing)) == 1
+    assert not list(tmp_path.glob("*.pending.pem"))
 
 
 @pytest.mark.documented(pages.HOOK)
