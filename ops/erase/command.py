@@ -98,7 +98,7 @@ def erase(options: argparse.Namespace, progress: ProgressLine) -> int:
     progress.clear()
     stream = session.client("kinesis").describe_stream_summary(StreamName=stack.stream_name)
     hours = stream["StreamDescriptionSummary"]["RetentionPeriodHours"]
-    print("\n".join(removed_lines(findings, hours)))
+    print("\n".join(removed_lines(findings, options.device, hours)))
     return 0
 
 

@@ -1,7 +1,7 @@
 """What is a device's, in a record or a rejected row, and what is left when it is taken out.
 
 A reading is the device's if it names the device; what names none, or can't be read, is its sender's
-(the client id, a level of the topic). A reading of another device stays, though the device sent
+(the client id, the thing in the topic). A reading of another device stays, though the device sent
 it: a gateway can be erased without those that it speaks for. Only what was rejected because the
 device spoke in another's name is the device's.
 """
@@ -19,6 +19,7 @@ from ops.redrive.selection import devices_named_in
 from ops.rejected_zone import RejectedRow, record_data
 from telemetry_contract.aggregation import MAGIC, de_aggregate
 from telemetry_contract.decoding import PAYLOAD_KEY, SUB_SEQUENCE_KEY
+from telemetry_contract.identity import thing_of
 from telemetry_contract.json_text import cut_elements, parse, text_of
 from telemetry_contract.limits import Limits
 from telemetry_contract.record import Record
@@ -30,7 +31,7 @@ _ID_CHARACTERS: Final = rb"[A-Za-z0-9:_.@+-]"
 
 def is_rejected_row_of(row: RejectedRow, device: str) -> bool:
     """Whether a row of the rejected zone is the device's, all of it."""
-    senders = {row.client_id, *(row.topic or "").split("/")}
+    senders = {row.client_id, thing_of(row.topic)}
     if row.reason == Reason.IDENTITY_MISMATCH and device in senders:
         return True
     # An array that was rejected whole goes whole: nobody could take it apart before either.
@@ -44,7 +45,8 @@ def without_device(data: bytes, device: str) -> list[bytes] | None:
     if data.startswith(MAGIC):
         return _aggregate_without(data, device)
     envelope, payload = _opened(data)
-    senders = {envelope.get("client_id"), *str(envelope.get("topic", "")).split("/")}
+    topic = envelope.get("topic")
+    senders = {envelope.get("client_id"), thing_of(topic if isinstance(topic, str) else None)}
     try:
         text = text_of(payload)
         value = parse(text)

@@ -45,7 +45,7 @@ def lines_of(findings: Findings, target: Target, stack_name: str, *, apply: bool
             yield f"  and {len(findings.unread) - MAX_SHOWN:,} more"
 
 
-def removed_lines(findings: Findings, retention_hours: int) -> Iterator[str]:
+def removed_lines(findings: Findings, device: str, retention_hours: int) -> Iterator[str]:
     """What an erasure did, and what goes by itself."""
     yield (
         f"Removed: {sum(findings.rows.values()):,} rows of the zones, "
@@ -62,4 +62,10 @@ def removed_lines(findings: Findings, retention_hours: int) -> Iterator[str]:
         "still on its way to a zone is in no table, but may be in the raw zone: run it again once "
         "the consumer is through."
     )
-    yield "It is about data: the device's thing, certificate and policy are as they were."
+    yield (
+        "It is about data: the device's thing, certificate and policy are as they were. While the "
+        "thing is in IoT, the hourly export brings it back into device_registry: revoke its "
+        "certificates (python -m devices revoke), delete it (aws iot delete-thing --thing-name "
+        f"{device}), and run this again. The log group of the function that admits devices holds "
+        "the thing's name until its retention ends."
+    )

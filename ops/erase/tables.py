@@ -53,19 +53,24 @@ class Tables:
     def purge(self, target: Target) -> int:
         """Delete for good what the tables no longer need: every file that was deleted or replaced
         and is kept as an older version, and every file with rows of the device that no snapshot
-        knows, as a killed run leaves it. Gives how many."""
+        knows, as a killed run leaves it. One that was written since the erasure began may be a
+        running job's, of what the device sends now, and stays. Gives how many."""
         deleted = 0
         for name, table in self._tables():
             self.progress(f"files of {name}")
             bucket, _, prefix = table.location().removeprefix("s3://").partition("/")
-            known = set(_files_of(table))
-            versions = [
-                one
-                for one in list_versions(self.s3, bucket, f"{prefix}/")
-                if not one.is_current or f"s3://{bucket}/{one.key}" not in known
-            ]
+            versions = list(list_versions(self.s3, bucket, f"{prefix}/"))
+            # After the listing: what was committed meanwhile is known.
+            known = set(_files_of(table.refresh()))
             gone = [one for one in versions if not one.is_current]
-            left = (one for one in versions if one.is_current and one.key.endswith(".parquet"))
+            left = (
+                one
+                for one in versions
+                if one.is_current
+                and one.key.endswith(".parquet")
+                and one.written < target.until
+                and f"s3://{bucket}/{one.key}" not in known
+            )
 
             def holding(one: Version, bucket: str = bucket) -> Version | None:
                 body = read_version(self.s3, bucket, one)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import batched
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,7 @@ class Version:
     key: str
     version_id: str
     is_current: bool
+    written: datetime
 
 
 def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[Version]:
@@ -36,7 +38,7 @@ def list_versions(s3: S3Client, bucket: str, prefix: str) -> Iterator[Version]:
     pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix)
     for page in pages:
         for one in page.get("Versions", []):
-            yield Version(one["Key"], one["VersionId"], one["IsLatest"])
+            yield Version(one["Key"], one["VersionId"], one["IsLatest"], one["LastModified"])
 
 
 def read_version(s3: S3Client, bucket: str, version: Version) -> bytes | None:

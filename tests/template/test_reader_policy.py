@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
+from ops import erasures, exchange
 from tests.template.conftest import KEY_ARN, MakeStack
 from tests.template.expand import ROOT
 from tests.template.statements import listed
 
 OPERATIONS = ROOT / "docs" / "operations.md"
+TABLES = "curated/iot_data_db.db/*"
 IN_GLUE = "arn:aws:glue:THE-REGION:THE-ACCOUNT:"
 
 # What each reader calls, by its documentation; Athena acts with the rights of who asks.
@@ -73,7 +76,7 @@ def test_readers_see_the_curated_zone_the_database_and_the_workgroup_only(
     for action, resource in allowed(stack):
         by_service.setdefault(action.partition(":")[0], set()).add(resource)
     assert by_service == {
-        "s3": {"arn:aws:s3:::CuratedZoneBucket/curated/*", "arn:aws:s3:::CuratedZoneBucket"},
+        "s3": {f"arn:aws:s3:::CuratedZoneBucket/{TABLES}", "arn:aws:s3:::CuratedZoneBucket"},
         "glue": {
             f"{IN_GLUE}catalog",
             f"{IN_GLUE}database/default",
@@ -86,6 +89,21 @@ def test_readers_see_the_curated_zone_the_database_and_the_workgroup_only(
             "*",
         },
     }
+
+
+@pytest.mark.parametrize("prefix", [erasures.PREFIX, exchange.PREFIX])
+def test_readers_see_no_tombstones_and_nothing_else_beside_the_tables(
+    stack: dict[str, Any], prefix: str
+) -> None:
+    paths = [resource for _, resource in allowed(stack) if resource.startswith("arn:aws:s3:::")]
+    paths += [
+        f"/{statement['Condition']['StringLike']['s3:prefix']}"
+        for statement in statements(stack)
+        if "StringLike" in statement.get("Condition", {})
+    ]
+    shapes = [path.partition("/")[2] for path in paths if "/" in path]
+    assert len(shapes) == 2
+    assert not any(fnmatchcase(f"{prefix}iot_data_db/x.json", shape) for shape in shapes)
 
 
 def test_only_lists_of_names_are_allowed_everywhere(stack: dict[str, Any]) -> None:
@@ -103,7 +121,7 @@ def test_the_bucket_is_reached_in_this_account_and_listed_under_the_tables_only(
         condition = statement["Condition"]
         assert condition["StringEquals"] == {"s3:ResourceAccount": "THE-ACCOUNT"}
         listing = actions == ["s3:ListBucket"]
-        assert condition.get("StringLike") == ({"s3:prefix": "curated/*"} if listing else None)
+        assert condition.get("StringLike") == ({"s3:prefix": TABLES} if listing else None)
 
 
 def test_readers_may_use_a_key_of_ones_own_and_hear_of_none_else(
@@ -124,7 +142,7 @@ def test_readers_of_an_existing_bucket_and_database_are_allowed_these(
         ExistingCuratedZoneBucket="ours", DatabaseName="lake_db", CreateDatabase="false"
     )
     resources = {resource for _, resource in allowed(stack)}
-    assert {"arn:aws:s3:::ours/curated/*", f"{IN_GLUE}table/lake_db/*"} <= resources
+    assert {"arn:aws:s3:::ours/curated/lake_db.db/*", f"{IN_GLUE}table/lake_db/*"} <= resources
 
 
 def test_no_name_is_given_so_that_capability_iam_is_enough(stack: dict[str, Any]) -> None:

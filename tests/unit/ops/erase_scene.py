@@ -124,6 +124,9 @@ class TableWithFiles(ArrowTable):
     def location(self) -> str:
         return f"s3://curated-zone/{FOLDER}"
 
+    def refresh(self) -> TableWithFiles:
+        return self
+
 
 @dataclass
 class Scene:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from ops.erase.command import is_confirmed
 from ops.erase.report import lines_of, removed_lines
 from ops.erase.run import Findings
-from ops.erase.versions import Version
-from ops.erase.zones import Target, Unread
+from ops.erase.zones import Target
 from tests.unit.ops.conftest import Deployed
 from tests.unit.ops.erase_scene import GONE, KEPT, Scene, scene_in
 
@@ -28,15 +28,22 @@ def test_what_can_not_be_read_is_told(scene: Scene) -> None:
     told = "\n".join(lines_of(findings, target, "stack", apply=False))
     assert "raw_data/broken.parquet" in told
     assert "(dry run)" in told
-    findings.unread += [Unread("raw", Version("x", "y", is_current=True))] * 9
+    findings.unread += [replace(unread)] * 9
     assert "and 5 more" in "\n".join(lines_of(findings, target, "stack", apply=True))
     assert unread.version.is_current
 
 
 def test_the_report_says_that_the_streams_copy_ages_out() -> None:
-    told = "\n".join(removed_lines(Findings(versions_deleted=3), 168))
+    told = "\n".join(removed_lines(Findings(versions_deleted=3), GONE, 168))
     assert "3 object versions" in told
     assert "ages out by itself, within 168 hours" in told
+
+
+def test_the_report_says_that_the_thing_has_to_go_or_it_is_in_the_registry_again() -> None:
+    told = "\n".join(removed_lines(Findings(), GONE, 168))
+    assert f"aws iot delete-thing --thing-name {GONE}" in told
+    assert "device_registry" in told
+    assert "log group" in told
 
 
 def test_only_the_devices_own_id_confirms(capsys: pytest.CaptureFixture[str]) -> None:
