@@ -69,7 +69,7 @@ def add_registry_commands(commands: Any) -> None:
     request = _add(commands, "request", "a device's key, and the signing request for it", _REQUEST)
     add = request.add_argument
     add("--thing", required=True, action="append", metavar="NAME", help="may be given repeatedly")
-    add("--folder", type=Path, default=_DEFAULT_FOLDER, help="where key and request are put")
+    _folder(request, "where key and request are put")
     request.set_defaults(command=_request)
 
     provision = _add(
@@ -79,7 +79,7 @@ def add_registry_commands(commands: Any) -> None:
     add("--policy", required=True, help="the IoT policy of the stack's output DevicePolicyName")
     add("--csv", type=Path, required=True, metavar="FILE", help="the devices, one a line")
     add("--requests", type=Path, metavar="FOLDER", help="the devices' signing requests")
-    add("--folder", type=Path, default=_DEFAULT_FOLDER, help="where certificates are put")
+    _folder(provision, "where certificates are put")
     add("--announce", action="store_true", help="things alone: the devices claim certificates")
     add("--rate", type=_positive, help="devices a second (default: what AWS's quotas allow)")
     provision.set_defaults(command=_provision)
@@ -90,9 +90,9 @@ def add_registry_commands(commands: Any) -> None:
     add("--template", required=True, help="the stack's output DeviceProvisioningTemplateName")
     add("--claim-certificate", type=Path, required=True, metavar="FILE")
     add("--claim-key", type=Path, required=True, metavar="FILE")
-    add("--endpoint", required=True, help="host:port, as `aws iot describe-endpoint` gives it")
+    add("--endpoint", required=True, help="host or host:port: `aws iot describe-endpoint` has it")
     add("--ca-file", type=Path, help="the broker's authority (default: the system's)")
-    add("--folder", type=Path, default=_DEFAULT_FOLDER, help="where key and certificate are put")
+    _folder(claim, "where key and certificate are put")
     claim.set_defaults(command=_claim)
 
     revoke = _add(commands, "revoke", "certificates, so that a device cannot speak", _REVOKE)
@@ -112,6 +112,12 @@ def _add(commands: Any, name: str, text: str, examples: str) -> argparse.Argumen
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def _folder(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument(
+        "--folder", type=Path, default=_DEFAULT_FOLDER, help=f"{text} (default: %(default)s)"
+    )
 
 
 def _positive(text: str) -> float:

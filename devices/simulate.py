@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,31 +45,42 @@ def add_simulate(commands: Any) -> None:
     )
     add = arguments.add_argument
     add("--policy", required=True, help="the IoT policy of the stack's output DevicePolicyName")
-    add("--devices", type=int, default=20, help="how many devices to simulate (default 20)")
-    add("--messages", type=int, default=10_000, help="how many to send in all (default 10000)")
-    add("--seed", type=int, default=7, help="the same seed sends the same fleet (default 7)")
-    add("--duplicates", type=float, default=Shares.duplicates, help="share sent twice")
-    add("--bad", type=float, default=Shares.bad, help="share that breaks the contract")
-    add("--late", type=float, default=Shares.late, help="share that is hours or days old")
+    _number(add, "--devices", 20, "how many devices to simulate")
+    _number(add, "--messages", 10_000, "how many to send in all")
+    _number(add, "--seed", 7, "the same seed sends the same fleet")
+    _number(add, "--duplicates", Shares.duplicates, "share sent twice, 0 to 1")
+    _number(add, "--bad", Shares.bad, "share that breaks the contract")
+    _number(add, "--late", Shares.late, "share that is hours or days old")
     add("--replay", type=Path, metavar="FILE", help="publish this JSON array of readings instead")
     add(
         "--minutes",
         type=float,
         help="live for so long, with drops, disorder, silence: docs/fleet.md",
     )
-    add("--interval", type=float, default=5.0, help="seconds between readings with --minutes")
+    _number(add, "--interval", 5.0, "seconds between readings with --minutes")
     add("--truth", type=Path, metavar="FILE", help="where --minutes writes down what devices did")
-    add("--application", help="second level of the topic (default fleet, or sensors)")
+    add("--application", help="second level of the topic (default: fleet; with --replay sensors)")
     add("--basic-ingest", metavar="RULE", help="publish through $aws/rules/RULE/")
-    add("--endpoint", help="host:port of the broker (default: what DescribeEndpoint says)")
+    add("--endpoint", help="host or host:port (default: what DescribeEndpoint says)")
     add("--ca-file", type=Path, help="the broker's authority (default: the system's)")
     add(
         "--certificates",
         type=Path,
         default=Path("build/devices"),
-        help="where the devices' certificates and keys are kept (default build/devices)",
+        help="where the devices' certificates and keys are kept (default: %(default)s)",
     )
     arguments.set_defaults(command=_simulate)
+
+
+def _number(add: Callable[..., object], option: str, default: float, text: str) -> None:
+    """An option with a number, of the default's type, that its help tells."""
+    add(
+        option,
+        type=type(default),
+        default=default,
+        metavar="N",
+        help=f"{text} (default: {default})",
+    )
 
 
 def _simulate(options: argparse.Namespace) -> int:

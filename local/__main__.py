@@ -18,8 +18,15 @@ from local.progress import Progress
 def up(arguments: Sequence[str]) -> int:
     """Start the local cloud, deploy the template, and leave both there."""
     parser = argparse.ArgumentParser(prog="python -m local up", description=up.__doc__)
-    parser.add_argument("--port", type=int, default=ENDPOINT_PORT, help="of AWS's services")
-    parser.add_argument("--device-port", type=int, default=DEVICE_PORT, help="of the MQTT broker")
+    parser.add_argument(
+        "--port", type=int, default=ENDPOINT_PORT, help="of AWS's services (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device-port",
+        type=int,
+        default=DEVICE_PORT,
+        help="of the MQTT broker (default: %(default)s)",
+    )
     parser.add_argument(
         "--for-containers",
         action="store_true",

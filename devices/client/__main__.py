@@ -49,20 +49,54 @@ def parser() -> argparse.ArgumentParser:
     add("--certificate", type=Path, required=True, metavar="FILE")
     add("--private-key", type=Path, required=True, metavar="FILE")
     add("--queue", type=Path, required=True, metavar="FILE", help="where readings wait")
-    add("--application", default=ClientSettings.application, help="second level of the topic")
+    add(
+        "--application",
+        default=ClientSettings.application,
+        help="second level of the topic (default: %(default)s)",
+    )
     add("--basic-ingest", metavar="RULE", help="publish through $aws/rules/RULE/")
-    add("--max-queue-bytes", type=int, default=ClientSettings.max_queue_bytes)
+    add(
+        "--max-queue-bytes",
+        type=int,
+        default=ClientSettings.max_queue_bytes,
+        metavar="N",
+        help="how much may wait, in bytes (default: %(default)s)",
+    )
     add(
         "--when-full",
         type=WhenFull,
         choices=list(WhenFull),
         default=ClientSettings.when_full,
-        help="what happens to a reading for which there is no room (default: refuse_newest)",
+        help="what happens to a reading for which there is no room (default: %(default)s)",
     )
-    add("--rate", type=float, default=Pace.messages_per_second, help="messages a second at most")
-    add("--in-flight", type=int, default=Pace.max_in_flight, help="unacknowledged at most")
-    add("--longest-wait", type=float, default=Pace.longest_wait_seconds, help="between attempts")
-    add("--patience", type=float, default=60, help="seconds to wait at the end of the input")
+    add(
+        "--rate",
+        type=float,
+        default=Pace.messages_per_second,
+        metavar="N",
+        help="messages a second at most (default: %(default)g)",
+    )
+    add(
+        "--in-flight",
+        type=int,
+        default=Pace.max_in_flight,
+        metavar="N",
+        help="messages unacknowledged at most (default: %(default)s)",
+    )
+    add(
+        "--longest-wait",
+        type=float,
+        default=Pace.longest_wait_seconds,
+        metavar="SECONDS",
+        help="between two attempts (default: %(default)g)",
+    )
+    add(
+        "--patience",
+        type=float,
+        default=60,
+        metavar="SECONDS",
+        help="how long to wait at the end of the input (default: %(default)g)",
+    )
     return arguments
 
 

@@ -67,10 +67,20 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m local demo", description=__doc__)
     add = arguments.add_argument
     add("--replay", type=Path, metavar="FILE", help="send this JSON array of readings instead")
-    add("--seed", type=int, default=Options.seed, help="the same seed sends the same readings")
-    add("--devices", type=int, default=Options.devices)
-    add("--messages", type=int, default=Options.messages, help="all that is sent, bad ones too")
-    add("--folder", type=Path, default=FOLDER, help="where its files go (default build/demo)")
+    add(
+        "--seed",
+        type=int,
+        default=Options.seed,
+        help="the same seed sends the same readings (default: %(default)s)",
+    )
+    add("--devices", type=int, default=Options.devices, help="how many (default: %(default)s)")
+    add(
+        "--messages",
+        type=int,
+        default=Options.messages,
+        help="all that is sent, bad ones too (default: %(default)s)",
+    )
+    add("--folder", type=Path, default=FOLDER, help="where its files go (default: build/demo)")
     add("--small", action="store_true", help="5 devices and 500 messages, for a quick look")
     return arguments
 

@@ -104,12 +104,27 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of `python -m local fleet`."""
     arguments = argparse.ArgumentParser(prog="python -m local fleet", description=__doc__)
     add = arguments.add_argument
-    add("--devices", type=int, default=TrialOptions.devices)
-    add("--minutes", type=float, default=TrialOptions.minutes, help="how long devices publish")
-    add("--interval", type=float, default=TrialOptions.interval_seconds, help="seconds")
-    add("--seed", type=int, default=TrialOptions.seed, help="the same seed, the same bad day")
+    add("--devices", type=int, default=TrialOptions.devices, help="how many (default: %(default)s)")
+    add(
+        "--minutes",
+        type=float,
+        default=TrialOptions.minutes,
+        help="how long devices publish (default: %(default)g)",
+    )
+    add(
+        "--interval",
+        type=float,
+        default=TrialOptions.interval_seconds,
+        help="seconds between a device's readings (default: %(default)g)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=TrialOptions.seed,
+        help="the same seed, the same bad day (default: %(default)s)",
+    )
     add("--no-faults", action="store_true", help="only the devices do wrong")
-    add("--folder", type=Path, default=FOLDER, help="where its files go (default build/fleet)")
+    add("--folder", type=Path, default=FOLDER, help="where its files go (default: build/fleet)")
     return arguments
 
 
