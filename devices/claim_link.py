@@ -46,6 +46,11 @@ class ClaimFiles:
     private_key: Path
 
 
+def claim_client_id(thing_name: str) -> str:
+    """The claim policy admits no other: not the thing's own, which a live device may have."""
+    return f"claim-{thing_name}"
+
+
 @contextmanager
 def claim_link(endpoint: Endpoint, claim: ClaimFiles, thing_name: str) -> "Iterator[ClaimLink]":
     """A connection by the claim certificate, for `thing_name`. Raises ClaimRefusedError."""
@@ -71,7 +76,7 @@ class ClaimLink:
             cert_filepath=str(claim.certificate),
             pri_key_filepath=str(claim.private_key),
             ca_filepath=str(endpoint.ca_file) if endpoint.ca_file else None,
-            client_id=f"claim-{thing_name}",
+            client_id=claim_client_id(thing_name),
             on_publish_received=lambda received: self._answers.put(received.publish_packet),
             on_lifecycle_connection_success=self._on_success,
             on_lifecycle_connection_failure=self._on_failure,

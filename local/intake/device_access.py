@@ -63,7 +63,8 @@ def evaluate(registrations: Iterable[Registration]) -> tuple[list[Access], list[
 
     A certificate connects if it is active and its policies allow `iot:Connect` to the client id
     that is its thing's name: thing variables resolve only then. One without a thing (a claim
-    certificate) connects if its policies allow any client id.
+    certificate) connects if its policies allow any client id, or any that begins so: the broker
+    gives it one of its own, whichever it comes with.
     https://docs.aws.amazon.com/iot/latest/developerguide/thing-policy-variables.html
     """
     allowed: list[Access] = []
@@ -108,7 +109,7 @@ def _access(registration: Registration) -> Access | None:
             granted.setdefault((effect, action), set()).update(_filters(resource, action))
     client = granted.get(("Allow", "iot:Connect"), set())
     forbidden = granted.get(("Deny", "iot:Connect"), set())
-    if not {thing, "#"} & client or {thing, "#"} & forbidden or (thing is None and forbidden):
+    if not _is_among(client, thing) or _is_among(forbidden, thing) or (not thing and forbidden):
         return None
     # To read a topic a device must be allowed both: to subscribe, and to receive.
     subscribed = granted.get(("Allow", "iot:Subscribe"), set())
@@ -130,6 +131,14 @@ def _access(registration: Registration) -> Access | None:
         ),
         denied=frozenset(denied),
     )
+
+
+def _is_among(client_ids: set[str], thing: str | None) -> bool:
+    """Whether the client id is one of these: "#" is any, `a-*` any that begins with `a-`."""
+    beginnings = [name[:-1] for name in client_ids if name.endswith("*")]
+    if thing is None:
+        return "#" in client_ids or bool(beginnings)
+    return bool({thing, "#"} & client_ids) or thing.startswith(tuple(beginnings))
 
 
 def _statements(document: str, thing: str | None) -> Iterable[tuple[str, str, str]]:
@@ -177,7 +186,7 @@ def _filled_in(resource: str, thing: str | None) -> str | None:
 
 
 def _filters(resource: str, action: str) -> set[str]:
-    """A resource as MQTT topic filters; for iot:Connect as client ids ("#" for any)."""
+    """A resource as MQTT topic filters; for iot:Connect as client ids (see `_is_among`)."""
     match = _RESOURCE.fullmatch(resource)
     if match is None:
         raise PolicyError(f"IoT policy: resource not understood: {resource}")
@@ -185,7 +194,7 @@ def _filters(resource: str, action: str) -> set[str]:
         return {"#"} if action == "iot:Connect" else {"#", "$aws/rules/#"}
     name = match["name"]
     if action == "iot:Connect":
-        if "*" in name or "?" in name:
+        if "*" in name[:-1] or "?" in name:
             raise PolicyError(f"IoT policy: not emulated: {action} on a pattern: {name}")
         return {name}
     if action != "iot:Subscribe" and {"+", "#"} & set(name.split("/")):

@@ -102,6 +102,10 @@ def test_who_connects(issuer: CertificateAuthority, change: dict[str, Any], conn
         ([allow("iot:Connect", f"{ARN}client/another")], False),
         ([allow("iot:Connect", f"{ARN}client/{THING}")], True),
         ([allow("iot:Connect", f"{ARN}client/${{iot:ClientId}}")], True),
+        ([allow("iot:Connect", f"{ARN}client/d*")], True),
+        ([allow("iot:Connect", f"{ARN}client/claim-*")], False),
+        ([CONNECT, allow("iot:Connect", f"{ARN}client/d*") | {"Effect": "Deny"}], False),
+        ([CONNECT, allow("iot:Connect", f"{ARN}client/claim-*") | {"Effect": "Deny"}], True),
         ([allow("iot:Connect", "*")], True),
         ([allow("iot:*", "*")], True),
         (
@@ -206,7 +210,7 @@ def test_a_denial_goes_before_a_permission(issuer: CertificateAuthority) -> None
     [
         (allow("iot:Publish", f"{ARN}topic/site*/x"), "site*"),
         (allow("iot:Publish", f"{ARN}topic/a?/x"), "a?"),
-        (allow("iot:Connect", f"{ARN}client/sensor-*"), "sensor-*"),
+        (allow("iot:Connect", f"{ARN}client/sensor-*-a"), "sensor-*-a"),
         (allow("iot:RetainPublish", f"{ARN}topic/a"), "iot:RetainPublish"),
         (allow("iot:Publish", f"{ARN}topic/${{iot:Connection.Thing.Attributes[site]}}"), "site"),
         (allow("iot:Publish", f"{ARN}rule/a"), "rule/a"),

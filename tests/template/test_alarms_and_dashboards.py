@@ -16,6 +16,12 @@ from tests.template.expand import ROOT, TEMPLATE
 RUNBOOK = ROOT / "docs" / "operations.md"
 DASHBOARDS = ("PipelineDashboard", "OperationsDashboard")
 
+CHOICES: list[dict[str, str]] = [
+    {},
+    {"AuditSchedule": ""},
+    {"CrawlRawZone": "false"},
+    {"SecondTopicFilter": "asset/tracker"},
+]
 GRID_WIDTH = 24
 MOST_WIDGETS = 12
 
@@ -233,6 +239,40 @@ def test_alarms_on_the_rule_watch_the_second_one_as_well(
         assert watched == rules
 
 
+def test_alarm_that_fills_what_is_missing_does_not_go_by_the_newest_period_alone(
+    stack: dict[str, Any],
+) -> None:
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html: with
+    # metrics that come late its newest value is always the filling.
+    filled = {
+        name: (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"])
+        for name, alarm in alarms(stack).items()
+        for each in alarm.get("Metrics", [])
+        if re.fullmatch(r"FILL\(\w+, 0\)( \+ FILL\(\w+, 0\))*", each.get("Expression", ""))
+    }
+    assert len(filled) == 4
+    assert set(filled.values()) == {(1, 3)}
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS)
+@pytest.mark.parametrize("chosen", CHOICES)
+def test_charts_that_draw_the_rule_draw_the_second_one_where_there_is_one(
+    make_stack: MakeStack, dashboard: str, chosen: dict[str, str]
+) -> None:
+    second = "SecondTelemetryRule" if "SecondTopicFilter" in chosen else "none"
+    of_rule: dict[str, set[str]] = {"TelemetryRule": set(), second: set()}
+    for widget in widgets(make_stack(**chosen), dashboard):
+        for _, name, dimension, value, *_ in (
+            row for row in widget["properties"].get("metrics", []) if row[0] == "AWS/IoT"
+        ):
+            # Messages to no rule are counted under a name that is none.
+            if dimension == "RuleName" and name != "RuleNotFound":
+                of_rule[value].add(f"{widget['properties']['title']}: {name}")
+    assert of_rule[second] <= of_rule["TelemetryRule"]
+    if second != "none":
+        assert of_rule[second] == of_rule["TelemetryRule"]
+
+
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
 def test_dashboard_fits_the_grid(stack: dict[str, Any], dashboard: str) -> None:
     found = widgets(stack, dashboard)
@@ -272,7 +312,7 @@ def test_the_latest_errors_are_those_of_every_log_group_of_the_stack(
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS)
-@pytest.mark.parametrize("chosen", [{}, {"AuditSchedule": ""}, {"CrawlRawZone": "false"}])
+@pytest.mark.parametrize("chosen", CHOICES)
 def test_the_local_cloud_can_draw_the_dashboard_whatever_is_chosen(
     make_stack: MakeStack, dashboard: str, chosen: dict[str, str]
 ) -> None:

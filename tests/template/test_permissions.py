@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from audit_lake.mark import PREFIX as MARK_PREFIX
+from devices.claim_link import claim_client_id
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 from tests.template.conftest import KEY_ARN, MakeStack
 from tests.template.expand import ROOT, TEMPLATE
@@ -575,7 +576,8 @@ def test_claim_certificate_is_good_for_asking_and_nothing_else(stack: dict[str, 
         "$aws/provisioning-templates/DeviceProvisioningTemplate/provision/json",
     }
     assert allowed == {
-        ("iot:Connect", "*"),
+        # By the client id that devices.claim_link connects with, and by no live device's.
+        ("iot:Connect", f"client/{claim_client_id('*')}"),
         *(("iot:Publish", f"topic/{topic}") for topic in questions),
         *(("iot:Receive", f"topic/{topic}/*") for topic in questions),
         *(("iot:Subscribe", f"topicfilter/{topic}/*") for topic in questions),
