@@ -97,7 +97,7 @@ def _checked(node: ast.expr, text: str) -> Iterator[str]:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             yield from _checked(left, text)
             yield from _checked(right, text)
-        case ast.Compare(left=left, ops=[_], comparators=[right]):
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
             yield from _checked(left, text)
             yield from _checked(right, text)
         case ast.BoolOp(values=values):
@@ -116,7 +116,10 @@ def _checked(node: ast.expr, text: str) -> Iterator[str]:
 def _takes(name: str, arguments: Sequence[ast.expr]) -> bool:
     """Whether there is such a function with so many arguments."""
     match name, arguments:
-        case "FILL", [_, ast.Constant() | ast.Name(id="REPEAT")]:
+        # True is an int to Python.
+        case "FILL", [_, ast.Constant(value=int() | float() as filling)]:
+            return not isinstance(filling, bool)
+        case "FILL", [_, ast.Name(id="REPEAT")]:
             return True
         case ("IF", [_, _] | [_, _, _]) | ("EPOCH", [_]):
             return True

@@ -1,8 +1,9 @@
 """Whether an alarm's change pauses ingestion, and doing so.
 
 Guarantee: one change into ALARM disables the mapping once. Whoever enables it while the alarm is
-still on is not overruled: the mapping has then been modified later than the alarm, so neither a
-second delivery of the same event nor a late retry disables it again; the next change does.
+still on is not overruled: the mapping is then enabled and was modified later than the alarm, so
+neither a second delivery of the same event nor a late retry disables it again; the next change
+does. A deployment that changes the mapping is not told apart from a person.
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ Ingestion of stack {stack} is paused: alarm {alarm} has disabled the event sourc
 
 Nothing is lost: the stream keeps what arrives. Records are given up (to the failed zone, with their
 payload) once they are 6 days old, so enable the mapping before {deadline:%Y-%m-%d %H:%M} UTC.
+Whatever had not been read when it was paused is older than that.
 
 1. Find out what is rejected and why: RejectedShareAlarm in docs/operations.md.
 2. Mend it: the devices, or the contract and a deployment.
@@ -66,8 +68,8 @@ class Ingestion:
         mapping = self.functions.get_event_source_mapping(UUID=self.mapping_uuid)
         touched_since = mapping["LastModified"] >= change.at
         is_paused = mapping["State"] in PAUSED
-        if touched_since and not is_paused:
-            return "enabled since the alarm changed: left so"
+        if touched_since and mapping["State"] == "Enabled":
+            return "enabled since the alarm changed, by a person or a deployment: left so"
         if is_paused and not touched_since:
             return "disabled before the alarm changed: left so"
         if not is_paused:

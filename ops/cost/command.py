@@ -50,8 +50,14 @@ def add_cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    load = parser.add_argument_group("the load")
-    add = load.add_argument
+    _add_load(parser.add_argument_group("the load"))
+    _add_settings(parser.add_argument_group("the settings and the prices"))
+    parser.add_argument("--json", action="store_true", help="all of it, as one JSON object")
+    parser.set_defaults(command=cost, parser=parser)
+
+
+def _add_load(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--messages-per-second", type=amount, required=True, metavar="N", help="all month long")
     add("--payload-bytes", type=whole, required=True, metavar="N", help="size of a message")
     add(
@@ -96,8 +102,9 @@ def add_cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="Firehose partitions dynamically, into so many at a time (default: it does not)",
     )
 
-    settings = parser.add_argument_group("the settings and the prices")
-    add = settings.add_argument
+
+def _add_settings(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
     add("--stack-name", metavar="NAME", help="a deployed stack, whose parameters count")
     add(
         "--parameter",
@@ -108,8 +115,6 @@ def add_cost(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="a parameter of template.yaml; may be given more than once",
     )
     add("--prices", type=Path, metavar="FILE", help="prices (TOML) to lay over the project's")
-    parser.add_argument("--json", action="store_true", help="all of it, as one JSON object")
-    parser.set_defaults(command=cost, parser=parser)
 
 
 def cost(options: argparse.Namespace, progress: ProgressLine) -> int:

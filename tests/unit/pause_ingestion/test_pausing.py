@@ -88,6 +88,7 @@ def test_change_into_alarm_disables_the_mapping_and_says_how_to_go_on(
         "python -m ops resume ingestion --stack-name lake",
         f"--uuid {UUID} --enabled",
         "before 2026-12-02 12:00 UTC",
+        "Whatever had not been read when it was paused is older than that.",
         "Threshold Crossed: 3 out of the last 3",
         "docs/operations.md",
     ):
@@ -110,8 +111,19 @@ def test_mapping_that_a_person_has_enabled_again_is_left_so_by_a_second_delivery
     ingestion.pause(change())
     mapping.change("Enabled", AT + timedelta(minutes=5))
 
-    assert ingestion.pause(change()) == "enabled since the alarm changed: left so"
+    done = ingestion.pause(change())
 
+    assert done == "enabled since the alarm changed, by a person or a deployment: left so"
+    assert mapping.updates == [False]
+    assert len(topic.told) == 1
+
+
+@pytest.mark.parametrize("state", ["Creating", "Updating"])
+def test_mapping_that_something_else_changes_at_the_moment_is_paused_all_the_same(
+    ingestion: Ingestion, mapping: Mapping, topic: Topic, state: str
+) -> None:
+    mapping.change(state, AT + timedelta(seconds=1))
+    assert ingestion.pause(change()) == "paused"
     assert mapping.updates == [False]
     assert len(topic.told) == 1
 
