@@ -87,10 +87,26 @@ def test_settings_and_outputs_that_are_named_exist(guide: str) -> None:
     assert named - of_aws <= declared | {"IngestTelemetryFunctionTelemetry"}
 
 
+@pytest.mark.parametrize("page", [DOCS / "operations.md", ROOT / "local" / "README.md"])
+def test_resources_that_are_asked_for_by_name_are_in_the_template(page: Path) -> None:
+    resources = TEMPLATE.partition("\nResources:\n")[2].partition("\nOutputs:\n")[0]
+    declared = set(re.findall(r"^  (\w+):$", resources, re.MULTILINE))
+    asked = set(re.findall(r"\$\(resource (\w+)\)", page.read_text()))
+    assert asked
+    assert asked <= declared
+
+
 def test_the_readme_leads_to_every_guide() -> None:
     readme = (ROOT / "README.md").read_text()
     for guide in GUIDES:
         assert f"](docs/{guide})" in readme
+
+
+def test_the_readme_has_every_function_on_its_map() -> None:
+    readme = (ROOT / "README.md").read_text()
+    functions = {path.parent.name for path in ROOT.glob("functions/*/handler.py")}
+    assert functions
+    assert [name for name in sorted(functions) if f"`{name}`" not in readme] == []
 
 
 def test_the_map_has_every_concept_of_iot_analytics() -> None:
