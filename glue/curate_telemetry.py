@@ -1106,7 +1106,9 @@ def replay(job: Job, selection: Selection) -> Row | None:
     if job.settings.dry_run:
         return None
     if batch.replaced is not None:
-        leave_late(job, batch.replaced)  # as they were read before
+        # As they were read before, and first: what is late now may have the same event ids. Killed
+        # here, such rows are in no table until this is run again; they are in raw.
+        leave_late(job, batch.replaced)
     too_old = commit_late(job, batch)
     curated = batch.of("curated")
     done = {"curated": batch.counts.get("curated", 0), **marks_of(curated)}
@@ -1391,7 +1393,7 @@ def record_taken(job: Job, selection: Selection, objects: Sequence[RawObject]) -
 # ---- exchange, erase ---------------------------------------------------------------------------
 # The operator's tools put raw objects in the place of others: read again by a mended contract, or
 # without the rows of a device. They write the new ones first and tell the job, which alone changes
-# the ledger; the old ones count no longer from that commit on.
+# the ledger; the old ones count no longer from that commit on. Until then both may count.
 def exchanges(job: Job) -> DataFrame:
     """Which raw object takes the place of which; `new` is null where nothing is left."""
     return job.spark.read.schema(EXCHANGE_COLUMNS).json(job.settings.exchange)

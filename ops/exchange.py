@@ -2,8 +2,14 @@
 
 The new object lies in the old one's folder, under the old one's name with a digest of its own; so
 a closed hour keeps all that was written in it, and whoever writes the same object again writes
-nothing new. It is written before the job is told, and the old one counts until the job has
-committed the exchange: killed anywhere, there is always one of the two that counts.
+nothing new. Its footer names the object that it replaces, so that no object comes back under a key
+that was superseded, though its rows are those of an earlier one.
+
+It is written before the job is told, and the old one counts until the job has committed the
+exchange. Killed anywhere, at least one of the two counts, and it may be both: a scheduled run takes
+a new object that lies within its look-back. A reading that has the same event id in both stands
+once all the same; one that has another id by a mended contract stands twice until the command is
+run again.
 """
 
 from __future__ import annotations
@@ -15,9 +21,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+import pyarrow as pa
 from botocore.exceptions import ClientError
 from pyiceberg.exceptions import NoSuchTableError
 
+from telemetry_contract.parquet import parquet_of
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "curated/exchanges/"
 _DIGEST_CHARACTERS: Final = 16
 _PRECONDITION_FAILED: Final = 412
+# Of Parquet's key-value metadata, which no reader of rows looks at.
+_REPLACES: Final = "in_the_place_of"
 
 
 @dataclass(frozen=True)
@@ -40,14 +50,20 @@ class Exchange:
     rows: int | None = None
 
 
-def key_in_place_of(key: str, body: bytes) -> str:
-    """The key of what takes the place of an object."""
+def object_in_place_of(key: str, rows: pa.Table) -> tuple[str, bytes]:
+    """The key and the bytes of what takes the place of an object."""
+    body = parquet_of(rows, {_REPLACES: key})
+    return _key_beside(key, body), body
+
+
+def rejected_object_of(key: str, rows: pa.Table) -> tuple[str, bytes]:
+    """The key and the bytes of what a raw object's records leave in the rejected zone."""
+    body = parquet_of(rows)
+    return _key_beside(REJECTED_PREFIX + key.removeprefix(RAW_PREFIX), body), body
+
+
+def _key_beside(key: str, body: bytes) -> str:
     return f"{key.rpartition('-')[0]}-{sha256(body).hexdigest()[:_DIGEST_CHARACTERS]}.parquet"
-
-
-def rejected_key_of(key: str, body: bytes) -> str:
-    """The key of what a raw object's records leave in the rejected zone."""
-    return key_in_place_of(REJECTED_PREFIX + key.removeprefix(RAW_PREFIX), body)
 
 
 def put_once(s3: S3Client, bucket: str, key: str, body: bytes) -> None:

@@ -25,10 +25,9 @@ from ops.erase.device import (
     without_device,
 )
 from ops.erase.versions import Version, each_read, list_versions, read_version
-from ops.exchange import key_in_place_of
+from ops.exchange import object_in_place_of
 from ops.rejected_zone import RejectedRow
 from ops.stack import Stack
-from telemetry_contract.parquet import parquet_of
 from telemetry_contract.zone_paths import RAW_PREFIX, REJECTED_PREFIX
 
 if TYPE_CHECKING:
@@ -186,8 +185,7 @@ class Search:
     ) -> Holding:
         if not (len(left) and version.is_current) or version.key in self.superseded:
             return Holding(zone, version, gone, positions)
-        body = parquet_of(left)
-        key = key_in_place_of(version.key, body)
+        key, body = object_in_place_of(version.key, left)
         return Holding(zone, version, gone, positions, key, body, len(body), len(left))
 
     def _batch(self, version: Version) -> list[Found]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ops.exchange import Exchange, key_in_place_of, put_once, rejected_key_of
+from ops.exchange import Exchange, object_in_place_of, put_once, rejected_object_of
 from ops.stack import Stack
 from telemetry_contract.columns import (
     raw_table,
@@ -29,7 +29,6 @@ from telemetry_contract.columns import (
 )
 from telemetry_contract.event_time import microseconds_of
 from telemetry_contract.limits import Limits
-from telemetry_contract.parquet import parquet_of
 from telemetry_contract.raw_schema import RAW_SCHEMA
 from telemetry_contract.reading import Reading, interpret
 from telemetry_contract.record import Record
@@ -117,26 +116,24 @@ class Interpretation:
     ) -> None:
         readings, rejections = interpreted(rows, self.limits)
         accepted = raw_table([readings_part(readings)]) if readings else None
-        new = {} if accepted is None else _by_record(accepted.to_pylist(maps_as_pydicts="lossy"))
-        old = _by_record(rows)
-        changed = sum(new[place] != old.get(place) for place in new)
+        then = _by_record(rows)
+        now = {} if accepted is None else _by_record(accepted.to_pylist(maps_as_pydicts="lossy"))
+        changed = sum(now[place] != then.get(place) for place in now)
         if not (changed or rejections):
             return
         reread.changed += changed
         reread.rejected.update(one.reason.value for one in rejections)
-        body = None if accepted is None else parquet_of(accepted)
-        new_key = None if body is None else key_in_place_of(key, body)
-        size = None if body is None else len(body)
-        reread.exchanges.append(Exchange(key, new_key, size, len(readings) if new_key else None))
+        new = None if accepted is None else object_in_place_of(key, accepted)
+        exchange = Exchange(key, new[0], len(new[1]), len(readings)) if new else Exchange(key)
+        reread.exchanges.append(exchange)
         if not apply:
             return
         # The rejects first: a row is then in one zone more, never in one less.
         if rejections:
-            rejected = parquet_of(rejected_table([rejections_part(rejections)]))
-            bucket = self.stack.rejected_zone_bucket
-            put_once(self.s3, bucket, rejected_key_of(key, rejected), rejected)
-        if new_key and body:
-            put_once(self.s3, self.stack.raw_zone_bucket, new_key, body)
+            rejected = rejected_object_of(key, rejected_table([rejections_part(rejections)]))
+            put_once(self.s3, self.stack.rejected_zone_bucket, *rejected)
+        if new:
+            put_once(self.s3, self.stack.raw_zone_bucket, *new)
 
 
 def interpreted(

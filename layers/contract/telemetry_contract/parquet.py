@@ -1,5 +1,6 @@
 """Objects of the raw and rejected zones as bytes."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -21,17 +22,21 @@ _DICTIONARY_COLUMNS: Final = [
 ]
 
 
-def parquet_of(table: pa.Table) -> bytes:
-    """A Parquet file of the table: the same rows give the same bytes."""
+def parquet_of(table: pa.Table, notes: Mapping[str, str] | None = None) -> bytes:
+    """A Parquet file of the table: the same rows give the same bytes. Notes stand in the footer,
+    where no reader of rows looks."""
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
+        table.schema,
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         use_dictionary=[name for name in _DICTIONARY_COLUMNS if name in table.schema.names],
         write_statistics=["event_time"] if "event_time" in table.schema.names else False,
         store_schema=False,
-    )
+    ) as writer:
+        writer.write_table(table)
+        if notes:
+            writer.add_key_value_metadata(dict(notes))
     body: bytes = sink.getvalue().to_pybytes()
     return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -108,6 +109,28 @@ def test_a_mended_contract_moves_rows_once(raw: Deployed, monkeypatch: pytest.Mo
     raw.progress.clear()
     assert again(raw, apply=True).exchanges == [exchange]
     assert (keys(raw, "raw-zone"), len(rows(raw, "rejected-zone"))) == ({*before, exchange.new}, 1)
+
+
+def test_a_contract_fix_that_is_taken_back_and_made_again_takes_a_new_place_each_time(
+    raw: Deployed,
+) -> None:
+    before, old = keys(raw, "raw-zone"), rows(raw, "raw-zone")
+    known, read = identity.device_id_of, []
+    for fix in ("truck-2b", None, "truck-2b", None):
+        with pytest.MonkeyPatch.context() as patch:
+            if fix:
+                patch.setattr(
+                    "telemetry_contract.reading.device_id_of",
+                    lambda named, fix=fix: fix if named == ["truck-2"] else known(named),
+                )
+            [exchange] = again(raw, apply=True, objects=frozenset(keys(raw, "raw-zone"))).exchanges
+        assert exchange.new not in {*before, *raw.progress, None}
+        read.append(rows(raw, "raw-zone", without=set(raw.progress)))
+        body = raw.s3.get_object(Bucket="raw-zone", Key=str(exchange.new))["Body"].read()
+        assert str(exchange.new).endswith(f"-{sha256(body).hexdigest()[:16]}.parquet")
+    assert len(keys(raw, "raw-zone")) == len(before) + 4
+    assert sorted(map(str, read[1])) == sorted(map(str, read[3])) == sorted(map(str, old))
+    assert sorted(map(str, read[0])) == sorted(map(str, read[2])) != sorted(map(str, old))
 
 
 def test_an_object_of_which_nothing_is_accepted_has_none_in_its_place(
