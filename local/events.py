@@ -6,7 +6,6 @@ of each enabled rule whose pattern it matches, once.
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from local.api import ACCOUNT_ID, REGION
+from local.event_input import made_of
 from local.metrics import Datum
 
 _log = logging.getLogger(__name__)
@@ -55,18 +55,19 @@ class EventBus:
             if rule.state == "ENABLED" and rule.event_pattern.matches_event(event):
                 self._add_metrics(self._triggered(rule.name))
                 for target in rule.targets:
-                    self._deliver(rule.name, target["Arn"], event)
+                    self._deliver(rule.name, target, event)
 
     def _triggered(self, rule: str) -> Datum:
         """https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-monitoring.html"""
         at = self._now().timestamp()
         return Datum("AWS/Events", "TriggeredRules", (1.0,), at, "Count", {"RuleName": rule})
 
-    def _deliver(self, rule: str, arn: str, event: Mapping[str, Any]) -> None:
+    def _deliver(self, rule: str, target: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        arn = target["Arn"]
         if ":sns:" not in arn:
             _log.warning("event rule %s: no event is delivered to %s here", rule, arn)
             return
         try:
-            self._sns.publish(TopicArn=arn, Message=json.dumps(event))
+            self._sns.publish(TopicArn=arn, Message=made_of(event, target, rule))
         except Exception:  # noqa: BLE001 - whatever it raises, the service that told goes on
             _log.exception("event rule %s: %s did not take an event", rule, arn)

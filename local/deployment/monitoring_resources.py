@@ -18,6 +18,8 @@ from local.deployment.provider import (
     tags_of,
     without,
 )
+from local.event_input import EventInputError
+from local.event_input import check as check_event_input
 
 # https://docs.aws.amazon.com/general/latest/gr/aws-cost-management.html
 _MAX_NOTIFICATIONS = 10
@@ -160,6 +162,11 @@ def _events_rule(events: Any) -> ApiResource:
         arguments = without(properties, "Name", "Targets")
         if "EventPattern" in arguments:
             arguments["EventPattern"] = json.dumps(arguments["EventPattern"])
+        for target in properties.get("Targets", []):
+            try:
+                check_event_input(target)
+            except EventInputError as error:
+                raise DeploymentError(f"{name}: {error}") from error
         rule = events.put_rule(Name=name, **shaped(events, "PutRule", arguments))
         remove_targets(name)
         if targets := properties.get("Targets"):

@@ -312,9 +312,10 @@ def test_topic_is_told_of_a_run_that_did_not_end_well(
     rule: str, lived: tuple[Scene, dict[str, Any]]
 ) -> None:
     _, seen = lived
-    events = [json.loads(each["Message"]) for each in seen["told"] if not each.get("Subject")]
-    told = [event["detail"] for event in events if seen["failed runs"][rule] in str(event)]
-    assert [detail["state"] for detail in told] in (["STOPPED"], ["Failed"])
+    messages = [json.loads(each["Message"]) for each in seen["told"] if not each.get("Subject")]
+    told = [each for each in messages if seen["failed runs"][rule] in str(each["event"])]
+    assert [each["event"]["detail"]["state"] for each in told] in (["STOPPED"], ["Failed"])
+    assert [each["entry"] for each in told] == [f"docs/operations.md#{rule.lower()}"]
 
 
 def test_nothing_else_goes_off_meanwhile(lived: tuple[Scene, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from audit_lake.metrics import Metric as AuditMetric
 from export_registry.metrics import Metric as ExportMetric
 from ingest_telemetry.metrics import Metric
 from local.dashboards.body import widgets as parsed_widgets
+from local.event_input import made_of
 from tests.template.conftest import MakeStack
 from tests.template.expand import ROOT, TEMPLATE
 
@@ -142,6 +143,18 @@ def test_failed_runs_tell_the_topic(stack: dict[str, Any]) -> None:
     }
     for rule in rules.values():
         assert [target["Arn"] for target in rule["Targets"]] == ["AlarmTopic"]
+
+
+def test_message_of_a_failed_run_names_its_entry_in_the_runbook(stack: dict[str, Any]) -> None:
+    detail = {"jobName": "j", "crawlerName": "j", "jobRunId": "jr_1", "state": "FAILED"}
+    event = {"detail": detail | {"message": 'no "rows"'}}
+    for name, rule in event_rules(stack).items():
+        (target,) = rule["Targets"]
+        message = json.loads(made_of(event, target, name))
+        assert message["said"].startswith(f"{name}: ")
+        assert message["said"].endswith("j ended as FAILED.")
+        assert message["entry"] == f"docs/operations.md#{name.lower()}"
+        assert message["event"] == event
 
 
 def test_runbook_has_one_entry_per_alarm(watched_stack: dict[str, Any]) -> None:

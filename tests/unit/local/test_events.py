@@ -85,6 +85,20 @@ def test_any_other_event_reaches_nobody(
     assert (topics.told, topics.measured) == ([], [])
 
 
+def test_topic_gets_what_the_targets_input_transformer_makes_of_the_event(
+    bus: EventBus, topics: Topics
+) -> None:
+    transformer = {
+        "InputPathsMap": {"job": "$.detail.jobName"},
+        "InputTemplate": '{"said": "<aws.events.rule-name>: <job>"}',
+    }
+    arn = f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:alarms"
+    target = {"Id": "topic", "Arn": arn, "InputTransformer": transformer}
+    boto3.client("events", region_name=REGION).put_targets(Rule="failed", Targets=[target])
+    bus.tell("aws.glue", "Glue Job State Change", {"jobName": "curate", "state": "FAILED"})
+    assert [message for _, message in topics.told] == [{"said": "failed: curate"}]
+
+
 def test_disabled_rule_tells_nobody(bus: EventBus, topics: Topics) -> None:
     boto3.client("events", region_name=REGION).disable_rule(Name="failed")
     bus.tell("aws.glue", "Glue Job State Change", {"jobName": "curate", "state": "FAILED"})

@@ -112,3 +112,15 @@ def test_permission_is_a_statement_of_the_functions_policy_until_it_is_deleted()
         provider.delete("stack-Permission-1", permission)
         with pytest.raises(functions.exceptions.ResourceNotFoundException):
             functions.get_policy(FunctionName=name)
+
+
+def test_rule_for_events_whose_message_the_local_cloud_could_not_make_is_refused() -> None:
+    with mock_aws():
+        (rules,) = [
+            one for one in monitoring_providers(client) if one.resource_type == "AWS::Events::Rule"
+        ]
+        target = {"Id": "topic", "Arn": TOPIC, "InputTransformer": {"InputTemplate": '"failed"'}}
+        refused = {"EventPattern": {"source": ["aws.glue"]}, "Targets": [target]}
+        with pytest.raises(DeploymentError, match="Failed: InputTemplate: emulated is a JSON"):
+            rules.create("Failed", "Failed", refused)
+        assert client("events").list_rules()["Rules"] == []
