@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m devices",
         description="Commands for devices: who they are, and what they send.",
         epilog=_EPILOG,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = arguments.add_subparsers(required=True, metavar="COMMAND")

@@ -206,6 +206,7 @@ def add_produce(commands: Any) -> None:
         help="a file's readings straight to the stream, without MQTT",
         description="Put a JSON array of readings on the stream with the SDK.",
         epilog=_EXAMPLE,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     arguments.add_argument("file", type=Path)

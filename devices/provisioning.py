@@ -151,7 +151,8 @@ class Registrar:
         if files.arn.exists() and files.certificate.exists():
             present = files.arn.read_text()
             certificate = files.certificate.read_text()
-            if _is_active(self.iot, present) and is_for_key_of(certificate, request):
+            # A run that ended between the two files has left them of different certificates.
+            if _is_active(self.iot, present, certificate) and is_for_key_of(certificate, request):
                 return present
         created = self.iot.create_certificate_from_csr(
             certificateSigningRequest=request, setAsActive=True
@@ -193,11 +194,14 @@ def pace_of(iot: Any) -> float | None:
     return DEVICES_PER_SECOND_ON_AWS if ".amazonaws." in iot.meta.endpoint_url else None
 
 
-def _is_active(iot: Any, certificate_arn: str) -> bool:
-    """False too for a certificate of another account or of a local cloud that is gone."""
+def _is_active(iot: Any, certificate_arn: str, pem: str) -> bool:
+    """Whether the certificate of that ARN is active and is that one; False too for one of another
+    account or of a local cloud that is gone."""
     certificate_id = certificate_arn.rpartition("/")[2]
     try:
         described = iot.describe_certificate(certificateId=certificate_id)
     except iot.exceptions.ResourceNotFoundException:
         return False
-    return bool(described["certificateDescription"]["status"] == "ACTIVE")
+    certificate = described["certificateDescription"]
+    is_that_one = certificate["certificatePem"].split() == pem.split()
+    return bool(certificate["status"] == "ACTIVE") and is_that_one

@@ -109,6 +109,7 @@ def _add(commands: Any, name: str, text: str, examples: str) -> argparse.Argumen
         help=text,
         description=f"{name.capitalize()} {text}.",
         epilog=examples,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser

@@ -41,6 +41,7 @@ def add_simulate(commands: Any) -> None:
         help="a fleet of MQTT devices, or a file as one",
         description="Simulate a fleet of MQTT devices, or replay a file as one.",
         epilog=_EXAMPLES,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument

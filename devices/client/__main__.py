@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m devices.client",
         description="Publish readings from standard input, one JSON object a line.",
         epilog=_EXAMPLE,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
@@ -109,6 +110,8 @@ def run(argv: Sequence[str]) -> int:
             refused = _publish_lines(client)
             is_sent = client.wait_until_sent(options.patience)
             print(f"{client.waiting} wait, {client.dropped} dropped", file=sys.stderr)
+            if not is_sent and client.last_failure:
+                print(f"devices.client: {client.last_failure}", file=sys.stderr)
     except (QueueInUseError, QueueDamagedError, ValueError, OSError) as error:
         print(f"devices.client: {error}", file=sys.stderr)
         return 1

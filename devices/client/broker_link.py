@@ -58,6 +58,9 @@ class BrokerLink:
         self._patience_seconds = settings.acknowledgement_seconds + _STOP_SECONDS
         self._topic_prefix = settings.topic_prefix
         self._changed = changed
+        # Apart, since a device that is let in again is not yet one whose reading is taken.
+        self._no_connection: str | None = None
+        self._not_acknowledged: str | None = None
         self._is_connected = threading.Event()
         self._stopped = threading.Event()
         self._client = mqtt5_client_builder.mtls_from_path(
@@ -74,6 +77,11 @@ class BrokerLink:
         """Whether the broker has let the device in, and the line is not known to be broken."""
         return self._is_connected.is_set()
 
+    @property
+    def last_failure(self) -> str | None:
+        """Why the broker has not let the device in, or not acknowledged; None when it has."""
+        return self._no_connection or self._not_acknowledged
+
     def send(self, messages: Sequence[QueuedMessage]) -> int:
         """Send in order and wait; how many from the first on were acknowledged without a gap."""
         futures = [
@@ -88,8 +96,10 @@ class BrokerLink:
         ]
         for number, future in enumerate(futures):
             if reason := self._refusal(future):
-                _log.warning("%s: not acknowledged: %s", self._thing_name, reason)
+                self._not_acknowledged = f"not acknowledged: {reason}"
+                _log.warning("%s: %s", self._thing_name, self._not_acknowledged)
                 return number
+        self._not_acknowledged = None
         return len(futures)
 
     def close(self) -> None:
@@ -106,12 +116,14 @@ class BrokerLink:
 
     def _on_success(self, _: Any) -> None:
         _log.info("%s: connected", self._thing_name)
+        self._no_connection = None
         self._is_connected.set()
         self._changed()
 
     def _on_failure(self, failure: Any) -> None:
         code = failure.connack_packet.reason_code if failure.connack_packet else ""
-        _log.warning("%s: no connection: %s", self._thing_name, code or failure.exception)
+        self._no_connection = f"no connection: {code or failure.exception}"
+        _log.warning("%s: %s", self._thing_name, self._no_connection)
 
     def _on_disconnection(self, lost: Any) -> None:
         self._is_connected.clear()

@@ -37,7 +37,10 @@ class ClientSettings:
 
 
 class ClosableLink(Link, Protocol):
-    """A link, and how it ends."""
+    """A link, how it fails and how it ends."""
+
+    @property
+    def last_failure(self) -> str | None: ...
 
     def close(self) -> None: ...
 
@@ -84,8 +87,9 @@ class DeviceClient:
     def publish(self, reading: Mapping[str, Any], device_id: str | None = None) -> int:
         """Queue a reading; its sequence number. For more at once, `publish_all`: one fsync.
 
-        `device_id` and `timestamp` (now) are added where the reading lacks them, `sequence` always.
-        A gateway that speaks for others names the device. Raises QueueFullError,
+        `device_id` and `timestamp` (now) are added where the reading lacks them, `sequence` always,
+        counted for the device that the reading then names. A gateway that speaks for others names
+        the device, here or in the reading. Raises QueueFullError,
         MessageTooLargeError and ValueError (no JSON); then nothing was queued.
         """
         return self.publish_all([reading], device_id)[0]
@@ -100,7 +104,9 @@ class DeviceClient:
         stamps = {"device_id": device, "timestamp": timestamp}
         sequences = self._queue.append(
             [
-                NewMessage(device, topic, partial(_encode, {**stamps, **reading}))
+                NewMessage(
+                    _counted_for(reading, device), topic, partial(_encode, {**stamps, **reading})
+                )
                 for reading in readings
             ]
         )
@@ -116,6 +122,13 @@ class DeviceClient:
     def dropped(self) -> int:
         """How many readings the queue has ever dropped for want of room (`DROP_OLDEST`)."""
         return self._queue.dropped
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the broker has not taken the reading that was tried last, or not let the device in;
+        None when it has. The same reason again and again, while `waiting` grows, does not mend
+        itself: a policy that does not allow the topic, say, which holds up all readings behind."""
+        return self._link.last_failure
 
     def wait_until_sent(self, timeout_seconds: float) -> bool:
         """Whether everything was acknowledged in that time."""
@@ -151,6 +164,12 @@ class DeviceClient:
         except Exception:  # noqa: BLE001 - a full disk, or a bug: what waits is kept and tried again
             _log.exception("%s: could not send", self._settings.thing_name)
             return self._settings.pace.longest_wait_seconds
+
+
+def _counted_for(reading: Mapping[str, Any], device: str) -> str:
+    # Whatever else stands there the lake rejects; it must not stop the ones beside it.
+    named = reading.get("device_id", device)
+    return named if isinstance(named, str) else device
 
 
 def _encode(reading: dict[str, Any], sequence: int) -> bytes:

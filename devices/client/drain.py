@@ -6,6 +6,10 @@ more, a message that the broker refuses while it takes the ones behind it comes 
 they come again: IoT Core refuses like that when a quota is exceeded, and it promises no order by
 itself either. The sequence number tells.
 
+The price of that order: a message that the broker refuses for good (its policy does not allow the
+topic, say) is tried for ever and holds up all behind it. Nothing is set aside, since what looks
+permanent mostly is a policy that is being mended; `DeviceClient.last_failure` has the reason.
+
 Nothing here sleeps or reads a clock of its own: `step` says when it wants to be called again.
 """
 

@@ -1,8 +1,10 @@
 """Whether a device that claims a thing's name may have it.
 
-Guarantee: a name is given once. Admitted is a thing that the operator has put into IoT's registry
-and that has never had a certificate; so whoever holds the claim certificate can neither invent a
-device nor take over one that speaks, nor bring back one whose certificate was revoked.
+Guarantee: a name that has been given is not given again. Admitted is a thing that the operator has
+put into IoT's registry and that has no certificate; so whoever holds the claim certificate can
+neither invent a device nor take over one that speaks, nor bring back one whose certificate was
+revoked. Two that claim a name at the same moment may both be admitted: the question and what IoT
+does after the answer are not one step.
 """
 
 import re

@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from devices.client.broker_link import BrokerLink, ConnectionSettings
+from devices.client.offline_queue import QueuedMessage
+from devices.connection import Endpoint
 from devices.provisioning import DeviceCredentials
 from tests.conformance.broker_bench import Bench, running_bench
 
@@ -126,6 +130,22 @@ def test_what_the_broker_refuses_stays_queued_until_it_takes_it(
     assert allowed.queue(1) == [4]
     assert allowed.end() == 0
     assert bench.stream.wait_for(lambda _: first_deliveries(bench, "gateway-3") == [1, 2, 3, 4])
+
+
+def test_the_client_shows_why_the_broker_does_not_take_a_reading(bench: Bench) -> None:
+    (device,) = bench.register("gateway-5", policy="commanded")
+    host, _, port = bench.intake.endpoint.rpartition(":")
+    endpoint = Endpoint(host, int(port), bench.intake.authority_file)
+    settings = ConnectionSettings(endpoint, device.certificate_file, device.private_key_file)
+    connected = threading.Event()
+    link = BrokerLink("gateway-5", settings, connected.set)
+    try:
+        assert connected.wait(30)
+        assert link.last_failure is None
+        assert link.send([QueuedMessage(1, "dt/fleet/gateway-5/telemetry", b"{}")]) == 0
+        assert link.last_failure == "not acknowledged: NOT_AUTHORIZED"
+    finally:
+        link.close()
 
 
 def test_a_line_that_is_no_reading_is_refused_and_the_next_is_taken(

@@ -35,6 +35,7 @@ class Iot:
         self.things: dict[str, dict[str, Any]] = {}
         self.principals: dict[str, list[str]] = {}
         self.statuses: dict[str, str] = {}
+        self.pems: dict[str, str] = {}
         self.requests: list[str] = []
         self.refused: set[str] = set()
         self._authority = CertificateAuthority()
@@ -67,15 +68,21 @@ class Iot:
             self.statuses[number] = "ACTIVE"
         self.requests.append(certificateSigningRequest)
         self._note(f"create_certificate_from_csr {number}")
+        self.pems[number] = self._authority.sign_request(certificateSigningRequest)
         return {
             "certificateArn": f"arn:aws:iot:us-east-1:123456789012:cert/{number}",
-            "certificatePem": self._authority.sign_request(certificateSigningRequest),
+            "certificatePem": self.pems[number],
         }
 
     def describe_certificate(self, *, certificateId: str) -> dict[str, Any]:
         if certificateId not in self.statuses:
             raise NotFound
-        return {"certificateDescription": {"status": self.statuses[certificateId]}}
+        return {
+            "certificateDescription": {
+                "status": self.statuses[certificateId],
+                "certificatePem": self.pems[certificateId],
+            }
+        }
 
     def attach_thing_principal(self, *, thingName: str, principal: str) -> None:
         assert (self.folder / f"{thingName.replace(':', '-')}.pem").exists()

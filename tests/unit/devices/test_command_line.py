@@ -83,6 +83,43 @@ def test_provision_says_which_device_failed_and_that_it_can_be_run_again(
     assert len(iot.statuses) == 2
 
 
+@pytest.mark.parametrize("thing", ["../x", "a/b", "", "x" * 129])
+def test_no_file_is_made_by_a_name_that_no_thing_can_have(
+    thing: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "side"
+    assert run(["request", f"--thing={thing}", "--folder", str(folder)]) == 1
+    assert "is no thing's name" in capsys.readouterr().err
+    claim = ["claim", f"--thing={thing}", "--template=t", "--endpoint=localhost:1"]
+    claim += ["--claim-certificate=c", "--claim-key=k", "--folder", str(folder)]
+    assert run(claim) == 1
+    assert "is no thing's name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["request", "--thin", "d1"],
+        ["provision", "--pol", "p", "--csv", "c"],
+        [
+            *("claim", "--thing", "d1", "--templ", "t", "--endpoint", "localhost:1"),
+            *("--claim-certificate", "c", "--claim-key", "k"),
+        ],
+        ["revoke", "--thin", "d1"],
+        ["simulate", "--pol", "p"],
+        ["produce", "--strea", "s", "file"],
+    ],
+)
+def test_an_option_has_to_be_written_out(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
 def test_announced_devices_are_things_without_certificates(
     iot: Iot, devices: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

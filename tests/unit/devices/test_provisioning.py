@@ -71,6 +71,25 @@ def test_a_device_with_a_new_key_gets_a_new_certificate(tmp_path: Path) -> None:
     assert public_key(second.certificate_file.read_bytes()) != public_key(before)
 
 
+@pytest.mark.parametrize("written", ["certificate", "arn"])
+def test_a_run_that_ended_between_the_two_files_leaves_no_device_with_two_certificates(
+    tmp_path: Path, written: str
+) -> None:
+    iot = Iot(tmp_path)
+    (first,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
+    # For the same key, and the first is active still: only the certificates themselves differ.
+    request = make_request("d1", first.private_key_file)
+    second = iot.create_certificate_from_csr(certificateSigningRequest=request, setAsActive=True)
+    files = DeviceFiles(tmp_path, "d1")
+    if written == "certificate":
+        files.certificate.write_text(second["certificatePem"])
+    else:
+        files.arn.write_text(second["certificateArn"])
+    (again,) = provision_fleet(iot, ["d1"], "fleet", tmp_path)
+    assert iot.pems[again.certificate_arn[-1]] == files.certificate.read_text()
+    assert iot.principals["d1"][-1] == again.certificate_arn
+
+
 def test_a_revoked_or_unknown_certificate_is_replaced(tmp_path: Path) -> None:
     iot = Iot(tmp_path)
     provision_fleet(iot, ["d1"], "fleet", tmp_path)

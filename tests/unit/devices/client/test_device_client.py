@@ -37,6 +37,7 @@ class Link:
         self.is_closed = False
         self.sent: list[QueuedMessage] = []
         self.errors: list[Exception] = []
+        self.last_failure: str | None = None
         self.failed = threading.Event()
 
     def connect(self) -> None:
@@ -98,6 +99,31 @@ def test_a_reading_gets_its_device_its_time_and_its_number(tmp_path: Path) -> No
         },
     ]
     assert {message.topic for message in device.link.sent} == {"dt/plant/gateway-1/telemetry"}
+
+
+def test_a_number_is_counted_for_the_device_that_the_reading_names(tmp_path: Path) -> None:
+    device = Device(tmp_path / "q")
+    with device.client as client:
+        mixed: list[dict[str, Any]] = [{"x": 1}, {"x": 2, "device_id": "sensor-7"}, {"x": 3}]
+        mixed.append({"device_id": None})
+        assert client.publish_all(mixed) == [1, 1, 2, 3]
+        # The reading's own name stands, so it is counted for that too.
+        assert client.publish({"device_id": "sensor-7"}, device_id="sensor-8") == 2
+        assert client.publish({}, device_id="sensor-8") == 1
+        device.link.connect()
+        assert client.wait_until_sent(30)
+    assert [(one["device_id"], one["sequence"]) for one in device.link.readings] == [
+        *(("gateway-1", 1), ("sensor-7", 1), ("gateway-1", 2), (None, 3)),
+        *(("sensor-7", 2), ("sensor-8", 1)),
+    ]
+
+
+def test_why_nothing_is_taken_is_shown(tmp_path: Path) -> None:
+    device = Device(tmp_path / "q")
+    with device.client as client:
+        assert client.last_failure is None
+        device.link.last_failure = "not acknowledged: NOT_AUTHORIZED"
+        assert client.last_failure == "not acknowledged: NOT_AUTHORIZED"
 
 
 def test_what_could_not_be_sent_is_left_to_the_next_process(tmp_path: Path) -> None:
@@ -165,6 +191,14 @@ def test_the_sdk_is_told_to_keep_nothing_and_to_notice_a_dead_line_soon() -> Non
     assert options["ca_filepath"] is None
     limits = mqtt5.ExtendedValidationAndFlowControlOptions
     assert options["extended_validation_and_flow_control_options"] is limits.AWS_IOT_CORE_DEFAULTS
+
+
+def test_an_option_has_to_be_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    needed = ["--endpoint=e", "--certificate=c", "--private-key=k", "--queue=q"]
+    assert parser().parse_args(["--thing=t", *needed]).thing == "t"
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--thin=t", *needed])
+    assert "--thing" in capsys.readouterr().err
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
