@@ -93,7 +93,7 @@ def test_topic_gets_what_the_targets_input_transformer_makes_of_the_event(
         "InputTemplate": '{"said": "<aws.events.rule-name>: <job>"}',
     }
     arn = f"arn:aws:sns:{REGION}:{ACCOUNT_ID}:alarms"
-    target = {"Id": "topic", "Arn": arn, "InputTransformer": transformer}
+    target: Any = {"Id": "topic", "Arn": arn, "InputTransformer": transformer}
     boto3.client("events", region_name=REGION).put_targets(Rule="failed", Targets=[target])
     bus.tell("aws.glue", "Glue Job State Change", {"jobName": "curate", "state": "FAILED"})
     assert [message for _, message in topics.told] == [{"said": "failed: curate"}]
