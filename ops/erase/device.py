@@ -13,9 +13,11 @@ import binascii
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
-from ops.redrive.selection import devices_named_in
+from ops.erasures import Tombstones, is_erased
+from ops.redrive.selection import devices_named_in, devices_of
 from ops.rejected_zone import RejectedRow, record_data
 from telemetry_contract.aggregation import MAGIC, de_aggregate
 from telemetry_contract.decoding import PAYLOAD_KEY, SUB_SEQUENCE_KEY
@@ -60,6 +62,17 @@ def without_device(data: bytes, device: str) -> list[bytes] | None:
     if not value:
         return [] if device in senders else None
     return list(_elements(text, kept, envelope))
+
+
+def without_erased(data: bytes, erased: Tombstones, arrived: datetime) -> list[bytes]:
+    """The records that are left of one without what is of devices that were erased after it had
+    arrived: itself, if nothing of it is."""
+    left = [data]
+    for device in devices_of(data) if erased else ():
+        if is_erased(erased, device, arrived):
+            cut = [(one, without_device(one, device)) for one in left]
+            left = [kept for one, parts in cut for kept in ([one] if parts is None else parts)]
+    return left
 
 
 def _aggregate_without(data: bytes, device: str) -> list[bytes] | None:

@@ -10,6 +10,7 @@ from botocore.config import Config
 
 from ops.command_line import ProgressLine, moment, stack_command
 from ops.delivery import Function
+from ops.erasures import Erasures
 from ops.history.report import lines_of, trouble_lines
 from ops.history.run import IMPORTED_PREFIX, Import, Terms
 from ops.history.sources import sources_in
@@ -47,7 +48,8 @@ examples:
   python -m ops import --stack-name iot-telemetry-lake ./export --arrived 2025-06-30 --apply
 
 A message has arrived when its file was written, unless --arrived says another time: the contract
-refuses event times long after their arrival, and marks those long before it.
+refuses event times long after their arrival, and marks those long before it. What is of an erased
+device stays out, unless --arrived says that it arrived after the erasure.
 
 Exit code: 0 done; 1 something could not be imported, as stderr says; 2 wrongly called; 130 stopped.
 """
@@ -87,6 +89,7 @@ def import_history(options: argparse.Namespace, progress: ProgressLine) -> int:
         Marks(s3, stack.raw_zone_bucket, prefix=IMPORTED_PREFIX),
         progress,
         Pace(options.rate),
+        Erasures(s3, stack.curated_zone_bucket, stack.database_name).tombstones(),
     ).run(sources_in(options.place, s3), terms, apply=options.apply)
     progress.clear()
     print("\n".join(lines_of(findings, options.place, stack.name, terms, apply=options.apply)))

@@ -63,5 +63,9 @@ def _outcome(findings: Findings, terms: Terms, *, apply: bool) -> Iterator[str]:
             f"{findings.rejected_by_function:,}. The next curation run takes them in; a reading "
             "that the lake has already stays one."
         )
+    if findings.erased:
+        yield f"{findings.erased:,} messages are of erased devices and stay out."
+    if findings.erased_in_part:
+        yield f"{findings.erased_in_part:,} messages go without their readings of erased devices."
     if findings.left:
         yield f"The limit of {terms.limit:,} leaves {findings.left:,} messages for another run."

@@ -5,6 +5,7 @@ settings, and sends nothing. With `--apply` it sends them all; what breaks the c
 by the function, with its reason, as it would be from a device. Guarantee: idempotent. A message's
 record id is made of its file's bytes and its place, its event id of its own bytes, so the curated
 zone holds a reading once, however often it is imported and also if the stream brought it before.
+What is of a device that was erased is not sent.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import batched
 from typing import Final
 
 from ops.delivery import Function
+from ops.erase.device import without_erased
+from ops.erasures import Tombstones
 from ops.errors import OperationError
 from ops.history.messages import messages_in, text_of
 from ops.history.sources import Source
@@ -59,6 +62,8 @@ class Findings:
     messages_before: int = 0
     accepted: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    erased: int = 0
+    erased_in_part: int = 0
     left: int = 0
     sent: int = 0
     accepted_by_function: int = 0
@@ -69,7 +74,7 @@ class Findings:
     @property
     def chosen(self) -> int:
         """Messages that are sent, or in a dry run would be."""
-        return self.messages - self.messages_before - self.left
+        return self.messages - self.messages_before - self.erased - self.left
 
     @property
     def rejected_share(self) -> float:
@@ -80,8 +85,12 @@ class Findings:
 @dataclass(frozen=True)
 class _Message:
     position: str
-    data: bytes
+    records: tuple[bytes, ...]  # one, unless an erased device was taken out of it
     mark: str
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.records))
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,7 @@ class Import:
     marks: Marks
     progress: Progress
     pace: Pace = field(default_factory=Pace)
+    erased: Tombstones = field(default_factory=dict)
 
     def run(self, sources: Iterable[Source], terms: Terms, *, apply: bool) -> Findings:
         """Reads everything and, with `apply`, sends it; trouble with one file is noted in the
@@ -152,6 +162,7 @@ class Import:
             if terms.again or not self.marks.has(None, message.mark)
         ]
         findings.messages_before += len(part.messages) - len(waiting)
+        waiting = list(self._without_erased(waiting, terms, findings))
         room = (
             len(waiting) if terms.limit is None else terms.limit - (findings.chosen - len(waiting))
         )
@@ -161,9 +172,26 @@ class Import:
         if apply and chosen:
             self._send(part, chosen, findings)
 
+    def _without_erased(
+        self, waiting: list[_Message], terms: Terms, findings: Findings
+    ) -> Iterator[_Message]:
+        """The messages without what is of erased devices. When a file was written tells nothing of
+        its messages, it may be a copy: new is only what the caller says arrived afterwards."""
+        arrived = terms.arrived or datetime.min.replace(tzinfo=UTC)
+        for message in waiting:
+            left = tuple(
+                left
+                for data in message.records
+                for left in without_erased(data, self.erased, arrived)
+            )
+            findings.erased += not left
+            findings.erased_in_part += left not in ((), message.records)
+            if left:
+                yield replace(message, records=left)
+
     def _judge(self, chosen: list[_Message], arrival_time: int, findings: Findings) -> None:
-        for message in chosen:
-            for record in records_in(message.position, arrival_time, message.data, self.limits):
+        for position, data in ((one.position, data) for one in chosen for data in one.records):
+            for record in records_in(position, arrival_time, data, self.limits):
                 if isinstance(record, Rejection):
                     findings.rejected[record.reason.value] += 1
                     continue
@@ -210,7 +238,7 @@ class Import:
             record = self._record(message, part.arrival_time)
             if len(record) > EVENT_ROOM:
                 findings.troubles.append(
-                    f"{part.source.name}, message {message.position}: {len(message.data):,} bytes "
+                    f"{part.source.name}, message {message.position}: {message.size:,} bytes "
                     "are more than the function takes in a call; it was left out"
                 )
                 continue
@@ -224,10 +252,14 @@ class Import:
             yield event_around(records), gathered
 
     def _record(self, message: _Message, arrival_time: int) -> bytes:
-        record = kinesis_record(
-            message.position, message.data, arrival_time / 1_000_000, "imported", self.stream_arn
+        """A message as an event holds it: its record, or what is left of it, one after another."""
+        records = (
+            kinesis_record(
+                message.position, data, arrival_time / 1_000_000, "imported", self.stream_arn
+            )
+            for data in message.records
         )
-        return json.dumps(record, separators=(",", ":")).encode()
+        return b",".join(json.dumps(one, separators=(",", ":")).encode() for one in records)
 
 
 def parts_of(source: Source, arrived: datetime | None) -> list[_Part]:
@@ -239,7 +271,7 @@ def parts_of(source: Source, arrived: datetime | None) -> list[_Part]:
     shard = f"history-{sha256(text).hexdigest()[:16]}"
     arrival_time = microseconds_of(arrived or source.written)
     messages = (
-        _Message(f"{shard}:{place}", data, f"{shard}:{place}")
+        _Message(f"{shard}:{place}", (data,), f"{shard}:{place}")
         for place, data in enumerate(messages_in(text))
     )
     return [

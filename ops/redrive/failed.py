@@ -109,14 +109,15 @@ class FailedPass:
                 findings.redriven_messages += 1
                 continue
             try:
-                message = failed_zone.read_undelivered_message(self.s3, bucket, key)
+                found = failed_zone.read_undelivered_message(self.s3, bucket, key)
             except OperationError as error:
                 findings.troubles.append(str(error))
                 continue
-            if not self.sending.is_of(message.envelope, self.selection.devices):
+            if not self.sending.is_of(found.envelope, self.selection.devices):
                 continue
-            if self.sending.is_erased(message.envelope, written):
-                continue  # on the stream it would arrive anew
+            message = self.sending.without_erased(found, written)
+            if message is None:
+                continue
             findings.undelivered_messages += 1
             if not self.sending.allowed(1):
                 continue

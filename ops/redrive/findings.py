@@ -26,6 +26,7 @@ class Findings:
     redriven_messages: int = 0
     of_no_device: int = 0
     erased: int = 0
+    erased_in_part: int = 0
     chosen_rows: int = 0
     chosen_records: int = 0
     chosen_messages: int = 0

@@ -29,6 +29,10 @@ def lines_of(
         lines.append(f"{findings.repeated_rows:,} rows were there twice and count once.")
     if findings.erased:
         lines.append(f"{findings.erased:,} rows and records are of erased devices and stay out.")
+    if findings.erased_in_part:
+        lines.append(
+            f"{findings.erased_in_part:,} messages go without their readings of erased devices."
+        )
     if findings.of_no_device:
         lines.append(
             f"{findings.of_no_device:,} rows and records tell of no device and were left out."

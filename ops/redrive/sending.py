@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import base64
+import json
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from ops.delivery import Function, Stream
-from ops.erase.device import without_device
+from ops.erase.device import payload_without_device, without_device
 from ops.erasures import Tombstones, is_erased
 from ops.errors import OperationError
 from ops.failed_zone import UndeliveredMessage
 from ops.redrive.findings import Findings
 from ops.redrive.pace import Pace
 from ops.redrive.selection import devices_of
+from telemetry_contract.decoding import PAYLOAD_KEY
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,27 @@ class Sending:
         )
         self.findings.erased += is_gone
         return is_gone
+
+    def without_erased(
+        self, message: UndeliveredMessage, written: datetime
+    ) -> UndeliveredMessage | None:
+        """The message without the readings of devices that were erased after it was written; None
+        if nothing is left. On the stream it would arrive anew, and no tombstone would hold."""
+        envelope = json.loads(message.envelope)
+        payload: bytes | None = base64.b64decode(envelope[PAYLOAD_KEY])
+        before = payload
+        told = envelope.get("topic") or "", envelope.get("client_id") or ""
+        for device in devices_of(message.envelope) if self.erased else ():
+            if payload is not None and is_erased(self.erased, device, written):
+                payload = payload_without_device(payload, device, *told)
+        if payload is None:
+            self.findings.erased += 1
+            return None
+        if payload == before:
+            return message
+        self.findings.erased_in_part += 1
+        envelope[PAYLOAD_KEY] = base64.b64encode(payload).decode()
+        return replace(message, envelope=json.dumps(envelope, separators=(",", ":")).encode())
 
     def event(self, event: bytes, records: int, what: str) -> dict[str, Any] | None:
         """The function's account of an event of so many records; None if it failed."""

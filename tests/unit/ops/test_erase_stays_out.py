@@ -75,3 +75,19 @@ def test_a_redrive_sends_nothing_of_an_erased_device(deployed: Deployed) -> None
     assert (findings.erased, findings.sent_records, findings.sent_messages) == (4, 1, 0)
     report = redrive_lines(findings, "stack", Selection(), apply=True)
     assert "4 rows and records are of erased devices and stay out." in report
+
+
+def test_a_redriven_message_goes_without_an_erased_devices_readings(deployed: Deployed) -> None:
+    both = b'[{"device_id": "truck-71", "n": 1}, {"device_id":  "truck-7", "n": 2}]'
+    told = {"topic": "dt/fleet/gateway-1/telemetry", "clientId": "gateway-1"}
+    told["base64OriginalPayload"] = base64.b64encode(both).decode()
+    deployed.s3.put_object(Bucket="failed-zone", Key="iot/a.json", Body=json.dumps(told))
+    erasures = Erasures(deployed.s3, "curated-zone", deployed.stack.database_name)
+    erasures.bury(GONE, datetime.now(UTC) + timedelta(days=1))
+    findings = deployed.redrive(apply=True)
+    assert (findings.erased, findings.erased_in_part, findings.sent_messages) == (0, 1, 1)
+    [sent] = map(json.loads, deployed.stream_records())
+    assert base64.b64decode(sent["payload_b64"]) == b'[{"device_id":  "truck-7", "n": 2}]'
+    assert sent["topic"] == told["topic"]
+    report = redrive_lines(findings, "stack", Selection(), apply=True)
+    assert "1 messages go without their readings of erased devices." in report

@@ -7,13 +7,14 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ops import __main__ as ops_main
 from ops.delivery import Function
+from ops.erasures import Erasures
 from ops.errors import OperationError
 from ops.history import run as run_module
 from ops.history.messages import messages_in, text_of
@@ -67,6 +68,7 @@ def brought_in(
         Marks(deployed.s3, "raw-zone", prefix=IMPORTED_PREFIX),
         deployed.progress.append,
         Pace(rate, lambda: sum(deployed.pauses[earlier:]), deployed.pauses.append),
+        Erasures(deployed.s3, "curated-zone", deployed.stack.database_name).tombstones(),
     ).run(
         sources_in(place, deployed.s3),
         Terms(**({"arrived": WRITTEN} | terms)),  # type: ignore[arg-type]  # the terms a test gives
@@ -114,6 +116,30 @@ def test_messy_history_imported_twice_gives_one_row_each_and_rejections_with_rea
     assert {row["payload"]: row["reason"] for row in rejected} == BAD
     # A second import is told from the first by nothing: a redrive counts these rows once.
     assert len({row["record_id"] for row in rejected}) == 2
+
+
+def test_an_archive_does_not_bring_an_erased_device_back(
+    deployed: Deployed, archive: Callable[[str, bytes], None]
+) -> None:
+    own, other = reading(1, "press-8"), reading(2)
+    archive("a.ndjson", b"\n".join([own, b"[" + own + b", " + other + b"]", GOOD[0]]))
+    erasures = Erasures(deployed.s3, "curated-zone", deployed.stack.database_name)
+    erasures.bury("press-8", WRITTEN + timedelta(days=1))
+    # Nothing says when it arrived but a file that was written after the erasure.
+    dry = brought_in(deployed, apply=False, arrived=None)
+    findings = brought_in(deployed, arrived=None)
+    for told in (dry, findings):
+        assert (told.messages, told.erased, told.erased_in_part, told.chosen) == (3, 1, 1, 2)
+    assert (findings.sent, findings.accepted_by_function) == (2, 2)
+    assert accepted(deployed) == Counter([other, GOOD[0]])
+    [row] = [row for row in deployed.function.accepted if row["payload"] == other]
+    assert row["record_id"].endswith(":1:1")
+    text = "\n".join(lines_of(findings, PREFIX, STACK, Terms(), apply=True))
+    assert "1 messages are of erased devices and stay out." in text
+    assert "1 messages go without their readings of erased devices." in text
+    # Said to have arrived afterwards, it is new.
+    later = brought_in(deployed, arrived=WRITTEN + timedelta(days=2), again=True)
+    assert (later.erased, later.erased_in_part, later.chosen) == (0, 0, 3)
 
 
 def test_what_was_imported_is_passed_over_and_what_is_new_goes(
