@@ -42,14 +42,23 @@ class CurationJob:
         self._await(run_id, stays)
         return self._said(run_id, frozenset(awaited))
 
+    def require_free(self) -> None:
+        """OperationError if a run is in progress. One may begin right afterwards; `run` notices."""
+        runs = self.glue.get_job_runs(JobName=self.name, MaxResults=1)["JobRuns"]
+        if runs and runs[0]["JobRunState"] not in _ENDED:
+            raise self._is_busy()
+
+    def _is_busy(self) -> OperationError:
+        return OperationError(
+            f"a run of {self.name} is in progress, and only one may write: try again when "
+            f"it has ended (aws glue get-job-runs --job-name {self.name})"
+        )
+
     def _start(self, arguments: Mapping[str, str]) -> str:
         try:
             return self.glue.start_job_run(JobName=self.name, Arguments=arguments)["JobRunId"]
         except self.glue.exceptions.ConcurrentRunsExceededException as error:
-            raise OperationError(
-                f"a run of {self.name} is in progress, and only one may write: try again when "
-                f"it has ended (aws glue get-job-runs --job-name {self.name})"
-            ) from error
+            raise self._is_busy() from error
 
     def _await(self, run_id: str, stays: str) -> None:
         waited = 0.0

@@ -82,6 +82,7 @@ class Erasure:
             place for held in findings.holdings for place in held.positions
         )
         raw = [held for held in findings.holdings if held.zone == "raw"]
+        self.job.require_free()  # or it might take the new objects beside the old ones
         self._put(raw)
         arguments = {"--erase": "true"}
         if exchanges := list(_exchanges(raw, self.search.superseded)):

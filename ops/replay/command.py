@@ -121,6 +121,8 @@ def interpret_again(
     days = (date.fromisoformat(first), date.fromisoformat(last)) if first else None
     choice = Choice(days, selection.device, frozenset(selection.objects))
     interpretation = Interpretation(job.s3, stack, limits, superseded, job.progress)
+    if apply:
+        job.job.require_free()  # or it might take the new objects beside the old ones
     reread = interpretation.run(choice, apply=apply)
     lines = list(reread_lines(reread, stack.name, apply=apply))
     if apply and reread.exchanges:

@@ -55,20 +55,23 @@ class Replay:
     pause: Callable[[float], None]
     progress: Callable[[str], None]
 
+    @property
+    def job(self) -> CurationJob:
+        """The job, as it is run."""
+        return CurationJob(self.job_name, self.glue, self.logs, self.pause, self.progress)
+
     def run(self, selection: Selection, now: datetime, *, apply: bool) -> Outcome:
         """Run the job for the selection and give what it said; OperationError if it failed."""
         arguments = self._arguments(selection, now) | ({} if apply else {"--dry_run": "true"})
-        job = CurationJob(self.job_name, self.glue, self.logs, self.pause, self.progress)
         awaited = ("replay", "account") if apply else ("replay",)
-        said = job.run(arguments, awaited, HALF_DONE)
+        said = self.job.run(arguments, awaited, HALF_DONE)
         return Outcome(said["replay"], said.get("account"))
 
     def exchange(self, exchanges: Iterable[Exchange], now: datetime) -> Outcome:
         """Have the job put these raw objects in the place of others, and build anew what was made
         of those; OperationError if it failed."""
         uri = write_list(self.s3, self.curated_bucket, exchanges, now)
-        job = CurationJob(self.job_name, self.glue, self.logs, self.pause, self.progress)
-        said = job.run({"--exchange": uri}, ("replay", "account"), HALF_DONE)
+        said = self.job.run({"--exchange": uri}, ("replay", "account"), HALF_DONE)
         return Outcome(said["replay"], said["account"])
 
     def _arguments(self, selection: Selection, now: datetime) -> dict[str, str]:

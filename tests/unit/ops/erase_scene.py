@@ -59,6 +59,11 @@ class JobModel:
     lake: Lake
     runs: list[Mapping[str, str]] = field(default_factory=list)
     fails: bool = False
+    is_running: bool = False
+
+    def require_free(self) -> None:
+        if self.is_running:
+            raise OperationError("a run is in progress")
 
     def run(
         self, arguments: Mapping[str, str], awaited: Iterable[str], stays: str

@@ -85,3 +85,12 @@ def test_nothing_is_deleted_before_the_job_has_committed(scene: Scene) -> None:
     with pytest.raises(OperationError, match="running it again finishes"):
         scene.erase()
     assert before.items() <= scene.contents().items()
+
+
+def test_no_object_is_written_while_a_run_is_in_progress(scene: Scene) -> None:
+    before = {name for name in scene.contents() if not name.startswith("curated-zone/")}
+    scene.job.is_running = True
+    with pytest.raises(OperationError, match="in progress"):
+        scene.erase()
+    after = {name for name in scene.contents() if not name.startswith("curated-zone/")}
+    assert after == before

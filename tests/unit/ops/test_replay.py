@@ -65,6 +65,10 @@ class Job:
         self.started.append(request["Arguments"])
         return {"JobRunId": "jr_1"}
 
+    def get_job_runs(self, **request: Any) -> dict[str, Any]:
+        assert request == {"JobName": "curate-telemetry", "MaxResults": 1}
+        return {"JobRuns": [{"JobRunState": state} for state in self.states[:1]]}
+
     def get_job_run(self, **request: Any) -> dict[str, Any]:
         assert request == {"JobName": "curate-telemetry", "RunId": "jr_1"}
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -223,3 +227,18 @@ def test_the_command_prints_the_report(
     assert run(["replay", "--stack-name", STACK, "--days", "2026-11-01"]) == 0
     assert job.started == [{"--replay_days": "2026-11-01:2026-11-01", "--dry_run": "true"}]
     assert "Run again with --apply" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("states", "is_free"), [([], True), (["SUCCEEDED"], True), (["RUNNING"], False)]
+)
+def test_objects_are_written_only_while_no_run_is_in_progress(
+    states: list[str], *, is_free: bool
+) -> None:
+    fake: Any = Job(states=states)
+    job = Replay("curate-telemetry", "curated-zone", fake, fake, fake, print, print).job
+    if is_free:
+        job.require_free()
+    else:
+        with pytest.raises(OperationError, match="a run of curate-telemetry is in progress"):
+            job.require_free()
