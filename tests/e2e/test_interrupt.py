@@ -58,7 +58,7 @@ def read_until(process: "subprocess.Popen[str]", text: str) -> None:
         (". 1/7 start", "local demo"),
         (". 2/7 deploy", "local serve"),
         (". 5/7 stream", "mosquitto"),
-        ("job running", "SparkSubmit"),
+        ("curate-telemetry running", "SparkSubmit"),
     ],
     ids=["starting", "deploying", "ingesting", "curating"],
 )
