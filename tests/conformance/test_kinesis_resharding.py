@@ -302,9 +302,11 @@ def test_order_is_kept_from_parents_to_children(kinesis: Any) -> None:
 
 
 @UPDATE_SHARD_COUNT
-@pytest.mark.parametrize("count", [0, 5])
-def test_a_stream_is_scaled_to_double_or_half_at_most(kinesis: Any, count: int) -> None:
-    with refused("LimitExceededException"):
+@pytest.mark.parametrize(
+    ("count", "code"), [(0, "ValidationException"), (5, "LimitExceededException")]
+)
+def test_a_stream_is_scaled_to_double_or_half_at_most(kinesis: Any, count: int, code: str) -> None:
+    with refused(code):
         scale(kinesis, count)
 
 
