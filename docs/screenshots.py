@@ -101,7 +101,7 @@ def _trickle(run: Demonstration) -> None:
     while time.monotonic() < end:
         readings = [_reading(chance) for _ in range(chance.randrange(20, 60))]
         put_readings(kinesis, run.outputs["TelemetryStreamName"], readings)
-        time.sleep(_STEP_SECONDS)
+        time.sleep(_STEP_SECONDS)  # what trickles takes its time: charts need minutes
 
 
 def _reading(chance: random.Random) -> Reading:

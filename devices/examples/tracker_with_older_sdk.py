@@ -72,7 +72,7 @@ def main(argv: list[str]) -> None:
         print(sequence, flush=True)
         if sequence == options.readings:
             break
-        time.sleep(options.interval)
+        time.sleep(options.interval)  # as often as it measures
     # The SDK does not tell when its queue is through.
     threading.Event().wait()
 
