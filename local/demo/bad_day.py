@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import Any, Final, Protocol
 
@@ -95,7 +96,8 @@ class Injecting(Protocol):
 class Weather:
     """Injects incidents in a thread of its own while a fleet publishes.
 
-    Use as a context manager; `failures` says what could not be injected.
+    Use as a context manager; `injected_at` says what was injected and when, `failures` what could
+    not be.
     """
 
     def __init__(
@@ -103,11 +105,14 @@ class Weather:
         cloud: Injecting,
         incidents: Iterable[Incident],
         show: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.failures: list[str] = []
+        self.injected_at: dict[str, datetime] = {}
         self._cloud = cloud
         self._incidents = list(incidents)
         self._show = show
+        self._clock = clock
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="weather", daemon=True)
 
@@ -136,7 +141,9 @@ class Weather:
 
     def _inject(self, incident: Incident) -> None:
         self._show(incident.name)
+        now = self._clock()
         try:
             self._cloud.inject(incident.kind, name=incident.name, **incident.settings)
+            self.injected_at[incident.name] = now
         except Exception as error:  # noqa: BLE001 - told in the verdict; the rest goes on
             self.failures.append(f"{incident.name}: {error}")

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,7 @@ _SILENT_BEFORE: Final = 0.65
 _QUIET_SECONDS: Final = 10.0
 _PATIENCE_SECONDS: Final = 180.0
 _CURATION_SECONDS: Final = 1_800.0
+_METRIC_SECONDS: Final = 60.0  # the dashboards have one value of a metric in each
 # What planning takes, a message; the fleet's clock starts after it.
 _PLANNING_SECONDS: Final = 0.0003
 
@@ -65,6 +66,9 @@ class TrialOptions:
     seed: int = 7
     has_faults: bool = True
     kills_job: bool = True
+    # Someone looks at the dashboards at its end. To the workflow's summary nobody is silent, and it
+    # must not share its minute, which has one value, with the summary that tells silence.
+    is_watched: bool = False
 
     @property
     def seconds(self) -> float:
@@ -81,6 +85,7 @@ class Life:
     began_at: datetime
     ended_at: datetime
     problems: Sequence[str]
+    injected_at: Mapping[str, datetime]
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,20 @@ class Trial:
     figures: LakeFigures
     problems: Sequence[str] = ()
     fired: Mapping[str, int] = field(default_factory=dict)
+    injected_at: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def is_passed(self) -> bool:
         """Whether the lake told the truth, and all of the trial took place."""
         return not self.problems and all(verdict.is_equal for verdict in self.verdicts)
+
+
+# What is done with a trial that is over, while its cloud is still there; with the stack's outputs.
+type AtEnd = Callable[[LocalCloud, Mapping[str, str], Trial], None]
+
+
+def nothing_more(_: LocalCloud, __: Mapping[str, str], ___: Trial) -> None:
+    """Leave it at the trial."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -128,16 +142,23 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the trial for the command line; the exit code."""
+def run(argv: Sequence[str], at_end: AtEnd = nothing_more) -> int:
+    """Run the trial for the command line, print what came out, then `at_end`; the exit code."""
     given = parser().parse_args(argv)
     options = TrialOptions(
-        given.folder, given.devices, given.minutes, given.interval, given.seed, not given.no_faults
+        *(given.folder, given.devices, given.minutes, given.interval, given.seed),
+        has_faults=not given.no_faults,
+        is_watched=at_end is not nothing_more,
     )
+
+    def end(cloud: LocalCloud, outputs: Mapping[str, str], trial: Trial) -> None:
+        show(trial, options.folder, sys.stdout)
+        at_end(cloud, outputs, trial)
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     try:
-        trial = try_fleet(options, sys.stdout)
+        trial = try_fleet(options, sys.stdout, end)
     except KeyboardInterrupt:
         print("\nStopped; nothing is left running.", flush=True)
         # Devices may still be waiting for a broker that is gone: don't wait for them.
@@ -145,12 +166,11 @@ def run(argv: Sequence[str]) -> int:
     except (DemoError, CurationError, ConnectionRefused, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    show(trial, options.folder, sys.stdout)
     return 0 if trial.is_passed else 1
 
 
-def try_fleet(options: TrialOptions, out: TextIO) -> Trial:
-    """The whole trial, on a local cloud of its own."""
+def try_fleet(options: TrialOptions, out: TextIO, at_end: AtEnd = nothing_more) -> Trial:
+    """The whole trial, and `at_end`, on a local cloud of its own."""
     shortest = 4.5 * FEWEST_READINGS * options.interval_seconds / 60
     if options.minutes < shortest or options.devices < 1:
         raise DemoError(f"with this interval a trial takes {shortest:.1f} minutes and a device")
@@ -162,7 +182,9 @@ def try_fleet(options: TrialOptions, out: TextIO) -> Trial:
             cloud.start(stage.show)
         with progress.stage("deploy", "deploy template.yaml (sam deploy)") as stage:
             outputs = cloud.deploy(stage.show)
-        return trial_on(cloud, outputs, options, progress)
+        trial = trial_on(cloud, outputs, options, progress)
+        at_end(cloud, outputs, trial)
+        return trial
     finally:
         with undisturbed():
             cloud.stop()
@@ -186,13 +208,21 @@ def trial_on(
     fired = {fault["name"]: fault["fired"] for fault in cloud.faults()}
     problems += [f"{name} never struck" for name, count in fired.items() if not count]
     with progress.stage("silence", "who is silent (summary job)") as stage:
+        if options.is_watched:
+            stage.show("waits for the next minute")
+            time.sleep(_METRIC_SECONDS - time.time() % _METRIC_SECONDS)
         _tell_silence(lake, outputs, life, stage)
     with progress.stage("compare", "compare truth and lake"):
         figures = figures_of(lake, names)
         found = verdicts(truth, figures)
     if failed := lakes.failed_objects(lake):
         problems.append(f"{failed} objects in the failed zone")
-    return Trial(found, life.simulation, life.published, figures, problems, fired)
+    return Trial(
+        *(found, life.simulation, life.published, figures),
+        problems=problems,
+        fired=fired,
+        injected_at=life.injected_at,
+    )
 
 
 def show(trial: Trial, folder: Path, out: TextIO) -> None:
@@ -210,7 +240,7 @@ def show(trial: Trial, folder: Path, out: TextIO) -> None:
         "",
         *table(("what devices do", "devices"), sorted(troubles.items())),
         "",
-        *table(("fault of the cloud", "struck"), sorted(trial.fired.items())),
+        *table(("fault of the cloud", "injected at", "struck"), _faults(trial)),
         "",
         f"{published.acknowledged:,} of {published.sent:,} messages acknowledged; "
         f"at most {published.slowest_seconds:.0f} s behind the schedule; "
@@ -225,6 +255,16 @@ def show(trial: Trial, folder: Path, out: TextIO) -> None:
         "Every figure of the lake is the truth." if trial.is_passed else "The trial FAILED.",
     ]
     out.write("\n".join(lines) + "\n")
+
+
+def _faults(trial: Trial) -> list[tuple[str, str | None, int]]:
+    """Each fault, in the order of the day, with its moment as the dashboards' time axes have it."""
+    told = [
+        (f"{at:%H:%M:%S}" if (at := trial.injected_at.get(name)) else None, name, struck)
+        for name, struck in trial.fired.items()
+    ]
+    ordered = sorted(told, key=lambda one: (one[0] is None, *one))
+    return [(name, at, struck) for at, name, struck in ordered]
 
 
 def _provision(
@@ -290,7 +330,8 @@ def _publish(
         ended_at = datetime.now(UTC)
     stage.show(f"{published.acknowledged:,} of {published.sent:,} acknowledged")
     refused = [f"{count} messages: {why}" for why, count in published.not_acknowledged.items()]
-    return Life(simulation, published, began_at, ended_at, [*weather.failures, *refused])
+    problems = [*weather.failures, *refused]
+    return Life(simulation, published, began_at, ended_at, problems, weather.injected_at)
 
 
 def wait_until_quiet(

@@ -1,5 +1,6 @@
 """The schedule of faults for the trial of a fleet."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -53,10 +54,12 @@ def test_what_could_not_be_injected_is_told_and_the_rest_goes_on() -> None:
         Incident(0.0, "split", "reshard", {"seed": 1}),
         Incident(0.0, "twice", "duplicate", {"on": "lambda:Invoke"}),
     ]
-    weather = Weather(cloud, incidents)
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    weather = Weather(cloud, incidents, clock=lambda: at)
     with weather:
         weather.wait()
     assert cloud.injected == [("duplicate", {"name": "twice", "on": "lambda:Invoke"})]
+    assert weather.injected_at == {"twice": at}
     assert weather.failures == ["split: no such stream"]
 
 
