@@ -24,6 +24,7 @@ PATH: Final = "/_local/dashboards"
 REFRESH_SECONDS: Final = 10
 RANGES: Final = {
     "15m": 900.0,
+    "30m": 1800.0,
     "1h": 3600.0,
     "3h": 3 * 3600.0,
     "12h": 12 * 3600.0,
