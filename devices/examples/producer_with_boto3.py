@@ -14,7 +14,7 @@ import boto3
 
 def main(argv: list[str]) -> int:
     """Put so many readings."""
-    arguments = argparse.ArgumentParser(description="A producer with boto3.")
+    arguments = argparse.ArgumentParser(description="A producer with boto3.", allow_abbrev=False)
     arguments.add_argument("--stream", required=True)
     arguments.add_argument("--device", default="device123")
     arguments.add_argument("--readings", type=int, default=10)

@@ -55,7 +55,9 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description="A weather station with awsiotsdk.")
+    arguments = argparse.ArgumentParser(
+        description="A weather station with awsiotsdk.", allow_abbrev=False
+    )
     add = arguments.add_argument
     add("--endpoint", required=True, help="host or host:port of the broker")
     add("--ca-file", type=Path, help="the broker's authority (default: the system's)")

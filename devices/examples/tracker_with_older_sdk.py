@@ -82,7 +82,9 @@ def _say(what: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description="A tracker with the AWSIoTPythonSDK.")
+    arguments = argparse.ArgumentParser(
+        description="A tracker with the AWSIoTPythonSDK.", allow_abbrev=False
+    )
     add = arguments.add_argument
     add("--endpoint", required=True, help="host or host:port of the broker")
     add("--ca-file", type=Path, required=True)
