@@ -84,14 +84,14 @@ class Connection:
         )
 
     def __enter__(self) -> "Connection":
-        self._client.start()
         try:
+            self._client.start()
             self._connected.result(_CONNECT_SECONDS)
-        except TimeoutError:
+        except BaseException as error:
+            # Ctrl-C too: the block is not entered, so nobody else would stop the client.
             self.close()
-            raise ConnectionRefused(f"{self._device.thing_name}: no answer") from None
-        except ConnectionRefused:
-            self.close()
+            if isinstance(error, TimeoutError):
+                raise ConnectionRefused(f"{self._device.thing_name}: no answer") from None
             raise
         return self
 
