@@ -8,9 +8,11 @@ from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
+import boto3
 import pyarrow.parquet as pq
 import pytest
 
+from ops.__main__ import run
 from ops.redrive.rejected import limits_of
 from ops.replay.interpret import Choice, Interpretation, Reread, interpreted
 from ops.replay.report import reread_lines
@@ -18,7 +20,7 @@ from ops.replay.run import Replay
 from telemetry_contract import identity
 from telemetry_contract.rejection import ContractViolation, Reason
 from tests.ingestion import ENVIRONMENT, event_of, ingest
-from tests.unit.ops.conftest import Deployed
+from tests.unit.ops.conftest import STACK, Deployed
 from tests.unit.ops.lake import LEDGER, READINGS, ArrowTable, Lake, reading, rejection
 from tests.unit.ops.test_replay import ACCOUNT, COUNTS, NOW, Job
 
@@ -186,6 +188,46 @@ def test_the_job_is_told_which_object_takes_the_place_of_which(
     [exchange] = reread.exchanges
     assert told == {**vars(exchange), "last_modified": NOW.isoformat()}
     assert told["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "state", "does"),
+    [
+        (["--apply"], "RUNNING", (1, "a run of curate-telemetry is in progress", 0)),
+        (["--apply"], "STARTING", (1, "a run of curate-telemetry is in progress", 0)),
+        (["--apply"], "SUCCEEDED", (0, "1 days were swapped, by run replay-1.", 1)),
+        ([], "RUNNING", (0, "Run again with --apply to put 1 objects", 0)),
+    ],
+)
+def test_the_command_writes_no_object_while_a_run_is_in_progress(
+    raw: Deployed,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    state: str,
+    does: tuple[int, str, int],
+) -> None:
+    refuse_truck_3(monkeypatch)
+    lines = [json.dumps({"replay": COUNTS}), json.dumps({"account": ACCOUNT})]
+    job = Job(states=[state, "SUCCEEDED"], lines=lines)
+    monkeypatch.setattr("ops.replay.command.time.sleep", lambda _: None)
+    clients = {"cloudformation": boto3.client("cloudformation"), "s3": raw.s3}
+
+    class Session:
+        def client(self, name: str) -> Any:
+            return {**clients, "lambda": raw.function}.get(name, job)
+
+    monkeypatch.setattr(boto3, "Session", Session)
+    monkeypatch.setattr("ops.replay.command.catalogue_of", lambda _: None)
+    monkeypatch.setattr("ops.replay.command.superseded_keys", lambda *_: frozenset[str]())
+    zones = ("raw-zone", "rejected-zone", "curated-zone")
+    before = [keys(raw, zone) for zone in zones]
+    code = run(["replay", "--stack-name", STACK, "--interpret-again", *options])
+    written = [len(keys(raw, zone) - known) for zone, known in zip(zones, before, strict=True)]
+    expected, told, runs = does
+    assert code == expected
+    assert told in "".join(capsys.readouterr())
+    assert (len(job.started), written) == (runs, [runs] * 3)
 
 
 def test_a_reading_without_a_time_keeps_its_id_and_its_place() -> None:
