@@ -1,4 +1,5 @@
-"""The curation job as the operator's commands run it: started with arguments, awaited, and read.
+"""The stack's jobs as the operator's commands need them: the curation job is started with
+arguments, awaited, and read; of the others it is known whether a run is in progress.
 
 The job does the work and holds the lock: only one of its runs may write. What it says of itself
 stands in its log, as lines of JSON.
@@ -44,9 +45,20 @@ class CurationJob:
 
     def require_free(self) -> None:
         """OperationError if a run is in progress. One may begin right afterwards; `run` notices."""
-        runs = self.glue.get_job_runs(JobName=self.name, MaxResults=1)["JobRuns"]
-        if runs and runs[0]["JobRunState"] not in _ENDED:
+        if self._is_running():
             raise self._is_busy()
+
+    def await_free(self) -> None:
+        """Wait until no run is in progress, however it ends; its own timeout bounds that."""
+        waited = 0.0
+        while self._is_running():
+            self.progress(f"waiting for a run of {self.name}, {waited:.0f} s")
+            self.pause(POLL_SECONDS)
+            waited += POLL_SECONDS
+
+    def _is_running(self) -> bool:
+        runs = self.glue.get_job_runs(JobName=self.name, MaxResults=1)["JobRuns"]
+        return bool(runs) and runs[0]["JobRunState"] not in _ENDED
 
     def _is_busy(self) -> OperationError:
         return OperationError(

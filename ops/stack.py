@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stack:
-    """The names of the parts that the tools touch, and the stream's ARN."""
+    """The names of the parts that the tools touch, and the stream's ARN. `other_job_names`: of the
+    jobs that write tables beside the curation job."""
 
     name: str
     stream_name: str
@@ -31,6 +32,7 @@ class Stack:
     curated_zone_bucket: str
     database_name: str
     curation_job_name: str
+    other_job_names: tuple[str, ...] = ()
 
 
 def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
@@ -64,6 +66,7 @@ def read_stack(cloudformation: CloudFormationClient, name: str) -> Stack:
             curated_zone_bucket=outputs["CuratedZoneBucketName"],
             database_name=outputs["DatabaseName"],
             curation_job_name=outputs["CurateTelemetryJobName"],
+            other_job_names=(outputs["SummariseDevicesJobName"], outputs["MaintainTablesJobName"]),
         )
     except KeyError as error:
         raise OperationError(

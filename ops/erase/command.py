@@ -32,7 +32,8 @@ exchanged in the ledger. A tombstone keeps the erased out of later runs, replays
 tells the audit that they are not missing. What is erased can't be brought back.
 
 Killed or refused on the way, it is finished by running it again. A run of the curation job does
-the tables' part, so none may be running; let the other jobs rest as well.
+the tables' part. While one, or a run of the summaries or the maintenance, is in progress, nothing
+is erased; one of these that begins meanwhile is waited for.
 """
 
 EXAMPLES = """\
@@ -71,18 +72,18 @@ def erase(options: argparse.Namespace, progress: ProgressLine) -> int:
     s3, catalogue = session.client("s3"), catalogue_of(session)
     target = Target(options.device, now)
     superseded = superseded_keys(catalogue, stack.database_name)
+    glue, logs = session.client("glue"), session.client("logs")
+
+    def job_named(name: str) -> CurationJob:
+        return CurationJob(name, glue, logs, time.sleep, progress)
+
     erasure = Erasure(
         s3,
         Search(s3, stack, target, superseded, progress),
         Tables(s3, stack, catalogue, progress),
         Erasures(s3, stack.curated_zone_bucket, stack.database_name),
-        CurationJob(
-            stack.curation_job_name,
-            session.client("glue"),
-            session.client("logs"),
-            time.sleep,
-            progress,
-        ),
+        job_named(stack.curation_job_name),
+        [job_named(name) for name in stack.other_job_names],
         progress,
     )
     findings = erasure.look()

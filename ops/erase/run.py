@@ -1,7 +1,7 @@
 """The erasure of a device: every step may be repeated, so that one that was killed is run again.
 
 tombstone -> places in the stream -> new raw objects -> the job (tables, ledger, snapshots)
--> rejected and failed zone -> old versions -> files of the tables -> look again
+-> rejected and failed zone -> old versions -> no other job -> files of the tables -> look again
 
 Guarantee: from the tombstone on, no run of the job lets the device in, whatever comes next. Until
 the job has committed, nothing is deleted; what is then, is in no version of any object.
@@ -10,7 +10,7 @@ the job has committed, nothing is deleted; what is then, is in no version of any
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -50,13 +50,15 @@ class Findings:
 
 @dataclass(frozen=True)
 class Erasure:
-    """One erasure of a stack."""
+    """One erasure of a stack. `others`: the jobs that write tables beside the curation job; what a
+    run of theirs read before the erasure it may write after it."""
 
     s3: S3Client
     search: Search
     tables: Tables
     erasures: Erasures
     job: CurationJob
+    others: Sequence[CurationJob]
     progress: Callable[[str], None]
 
     def look(self) -> Findings:
@@ -82,7 +84,9 @@ class Erasure:
             place for held in findings.holdings for place in held.positions
         )
         raw = [held for held in findings.holdings if held.zone == "raw"]
-        self.job.require_free()  # or it might take the new objects beside the old ones
+        # Or a run might take the new objects beside the old ones, or bring back what it has read.
+        for job in (self.job, *self.others):
+            job.require_free()
         self._put(raw)
         arguments = {"--erase": "true"}
         if exchanges := list(_exchanges(raw, self.search.superseded)):
@@ -95,6 +99,8 @@ class Erasure:
             if zone != "raw":
                 self._put(held)
             findings.versions_deleted += self._delete(zone, held)
+        for job in self.others:
+            job.await_free()  # it may have begun meanwhile, before the job's commit
         findings.files_deleted = self.tables.purge(target)
         if left := sum(self.tables.rows_of(target).values()):
             raise OperationError(

@@ -34,6 +34,8 @@ OUTPUTS = {
     "CuratedZoneBucketName": "curated-zone",
     "DatabaseName": "iot_data_db",
     "CurateTelemetryJobName": "curate-telemetry",
+    "SummariseDevicesJobName": "summarise-devices",
+    "MaintainTablesJobName": "maintain-tables",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -120,6 +120,22 @@ class JobModel:
             self.lake.add("curation_runs", schema, [run])
 
 
+@dataclass
+class OtherJob:
+    """A job that writes tables too; `at_end` is what its run in progress does when it ends."""
+
+    is_running: bool = False
+    at_end: Callable[[], None] | None = None
+
+    def require_free(self) -> None:
+        if self.is_running:
+            raise OperationError("a run of another job is in progress")
+
+    def await_free(self) -> None:
+        if self.at_end:
+            self.at_end()
+
+
 class TableWithFiles(ArrowTable):
     """A table whose files lie in the curated zone; no snapshot knows any."""
 
@@ -139,6 +155,7 @@ class Scene:
 
     lake: Lake
     job: JobModel
+    others: list[OtherJob] = field(default_factory=lambda: [OtherJob(), OtherJob()])
     messages: list[str] = field(default_factory=list)
 
     def erasure(self, device: str = GONE) -> Erasure:
@@ -154,6 +171,7 @@ class Scene:
             Tables(lake.s3, lake.stack, catalogue, progress),
             Erasures(lake.s3, "curated-zone", database),
             cast("CurationJob", self.job),
+            [cast("CurationJob", other) for other in self.others],
             progress,
         )
 

@@ -11,6 +11,7 @@ import pytest
 from ops.errors import OperationError
 from tests.unit.ops.conftest import Deployed
 from tests.unit.ops.erase_scene import GONE, KEPT, Scene, rows_of, scene_in
+from tests.unit.ops.lake import READINGS
 
 
 @pytest.fixture
@@ -87,10 +88,23 @@ def test_nothing_is_deleted_before_the_job_has_committed(scene: Scene) -> None:
     assert before.items() <= scene.contents().items()
 
 
-def test_no_object_is_written_while_a_run_is_in_progress(scene: Scene) -> None:
+@pytest.mark.parametrize("which", ["curation", "summaries", "maintenance"])
+def test_no_object_is_written_while_a_run_is_in_progress(scene: Scene, which: str) -> None:
     before = {name for name in scene.contents() if not name.startswith("curated-zone/")}
-    scene.job.is_running = True
+    jobs: dict[str, Any] = dict(zip(("summaries", "maintenance"), scene.others, strict=True))
+    (jobs | {"curation": scene.job})[which].is_running = True
     with pytest.raises(OperationError, match="in progress"):
         scene.erase()
     after = {name for name in scene.contents() if not name.startswith("curated-zone/")}
-    assert after == before
+    assert (after, scene.job.runs) == (before, [])
+
+
+def test_what_a_run_writes_that_began_meanwhile_is_seen(scene: Scene) -> None:
+    before = scene.lake.catalogue.tables["readings"].to_pylist()
+    gone = [one for one in before if one["device_id"] == GONE]
+    scene.others[1].at_end = lambda: scene.lake.add("readings", READINGS, gone)
+    with pytest.raises(OperationError, match="2 rows are in the tables again"):
+        scene.erase()
+    scene.others[1].at_end = None
+    scene.erase()
+    assert scene.holding(GONE) == []

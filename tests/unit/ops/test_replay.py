@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from ops.__main__ import run
+from ops.curation_job import CurationJob
 from ops.errors import OperationError
 from ops.replay.report import lines_of
 from ops.replay.run import Outcome, Replay, Selection
@@ -242,3 +243,17 @@ def test_objects_are_written_only_while_no_run_is_in_progress(
     else:
         with pytest.raises(OperationError, match="a run of curate-telemetry is in progress"):
             job.require_free()
+
+
+def test_a_run_of_another_job_is_waited_for_until_it_has_ended() -> None:
+    fake: Any = Job(states=["RUNNING"])
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        fake.states = ["RUNNING"] if len(pauses) < 3 else ["FAILED"]
+
+    told: list[str] = []
+    CurationJob("curate-telemetry", fake, fake, pause, told.append).await_free()
+    assert len(pauses) == 3
+    assert told[0] == "waiting for a run of curate-telemetry, 0 s"
