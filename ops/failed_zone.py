@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ops.errors import OperationError
+from ops.kinesis_event import EVENT_ROOM, MAX_EVENT_RECORDS, event_around
 from telemetry_contract.event_time import microseconds_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ MAPPING_PREFIX = "aws/lambda/"
 RULE_PREFIX = "iot/"
 # What an error action says where a message came from no MQTT client.
 NO_CLIENT_ID = "N/A"
+# An event as the mapping sent it may take all of this.
+_MAX_CALL_BYTES = 6 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class FailedRecord:
         """When the stream took it."""
         return datetime.fromtimestamp(self.record["kinesis"]["approximateArrivalTimestamp"], UTC)
 
+    def holding(self, data: bytes) -> FailedRecord:
+        """The record with less in it; its partition key may name a device that is no longer."""
+        told = {"partitionKey": "others", "data": base64.b64encode(data).decode()}
+        kinesis = self.record["kinesis"] | told
+        return FailedRecord(self.position, data, self.record | {"kinesis": kinesis})
+
 
 @dataclass(frozen=True)
 class FailedBatch:
@@ -53,12 +62,24 @@ class FailedBatch:
     event: bytes
     records: tuple[FailedRecord, ...]
 
-    def event_of(self, records: Sequence[FailedRecord]) -> bytes:
-        """The event with these of its records only; all of them are the event as it was."""
-        if len(records) == len(self.records):
-            return self.event
-        part = {"Records": [record.record for record in records]}
-        return json.dumps(part, separators=(",", ":")).encode()
+    def events_of(self, records: Sequence[FailedRecord]) -> Iterator[tuple[bytes, int]]:
+        """Events with these records, each with how many, as one call takes them. All that the batch
+        has are the event as it was; what is left of records takes more room than they did."""
+        if tuple(records) == self.records and len(self.event) <= _MAX_CALL_BYTES:
+            yield self.event, len(records)
+            return
+        gathered: list[bytes] = []
+        size = 0
+        for record in records:
+            encoded = json.dumps(record.record, separators=(",", ":")).encode()
+            is_full = size + len(encoded) >= EVENT_ROOM or len(gathered) == MAX_EVENT_RECORDS
+            if gathered and is_full:
+                yield event_around(gathered), len(gathered)
+                gathered, size = [], 0
+            gathered.append(encoded)
+            size += len(encoded) + 1
+        if gathered:
+            yield event_around(gathered), len(gathered)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ examples:
 
 A record is a device's if the device sent it (its client id, the thing in its topic) or if it names
 the device. Of a failed batch only the device's records are sent, the others stay waiting; an array
-that holds readings of several devices goes in whole.
+that holds readings of several devices goes in whole, but for those of erased devices.
 
 Exit code: 0 done; 1 something could not be redriven, as stderr says; 2 wrongly called; 130 stopped.
 The account and region are those of the AWS SDK; for the local cloud, first

@@ -71,7 +71,7 @@ class FailedPass:
             for record in batch.records
             if not self._is_marked(day, _mark(batch, record))
             and self.sending.is_of(record.data, self.selection.devices)
-            and not self.sending.is_erased(record.data, record.arrived)
+            and not self.sending.is_erased(record)
         ]
 
     def _send(self, batch: FailedBatch, chosen: list[FailedRecord], day: date) -> None:
@@ -81,7 +81,11 @@ class FailedPass:
         try:
             for part in batched(chosen, self.sending.pace.portion(len(chosen)), strict=False):
                 self.progress(f"failed zone: {self.sending.findings.sent_records:,} records sent")
-                if self.sending.event(batch.event_of(part), len(part), what) is not None:
+                left = [one for record in part for one in self.sending.left_of(record)]
+                if all(
+                    self.sending.event(event, records, what) is not None
+                    for event, records in batch.events_of(left)
+                ):
                     self.sending.findings.sent_records += len(part)
                     sent += part
         finally:

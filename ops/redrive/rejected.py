@@ -94,8 +94,8 @@ class RejectedPass:
                 continue
             for row in filter(selection.takes, rows):
                 data = rejected_zone.record_data(row)
-                if self.sending.is_of(data, selection.devices) and not self.sending.is_erased(
-                    data, row.arrival_time
+                if self.sending.is_of(data, selection.devices) and not self.sending.is_erased_row(
+                    row, data
                 ):
                     yield row
 

@@ -31,7 +31,8 @@ def lines_of(
         lines.append(f"{findings.erased:,} rows and records are of erased devices and stay out.")
     if findings.erased_in_part:
         lines.append(
-            f"{findings.erased_in_part:,} messages go without their readings of erased devices."
+            f"{findings.erased_in_part:,} messages and records go without their readings of erased "
+            "devices."
         )
     if findings.of_no_device:
         lines.append(

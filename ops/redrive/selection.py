@@ -2,7 +2,7 @@
 
 A record is a device's if the device sent it (its client id, the thing in its topic) or if it names
 the device (its device id; in an array or an aggregate, that of any element). Records go in whole
-or not at all: a batch is taken apart for a device's records, a record never is.
+or not at all: a batch is taken apart for a device's records, a record only for an erased device's.
 """
 
 from __future__ import annotations

@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from ops.delivery import Function, Stream
-from ops.erase.device import payload_without_device, without_device
+from ops.erase.device import is_rejected_row_of, payload_without_device, without_erased
 from ops.erasures import Tombstones, is_erased
 from ops.errors import OperationError
-from ops.failed_zone import UndeliveredMessage
+from ops.failed_zone import FailedRecord, UndeliveredMessage
 from ops.redrive.findings import Findings
 from ops.redrive.pace import Pace
 from ops.redrive.selection import devices_of
+from ops.rejected_zone import RejectedRow
 from telemetry_contract.decoding import PAYLOAD_KEY
 
 
@@ -46,12 +47,23 @@ class Sending:
         self.findings.of_no_device += not named
         return not devices.isdisjoint(named)
 
-    def is_erased(self, data: bytes, arrived: datetime) -> bool:
-        """Whether a record is an erased device's, all of it, and arrived before the erasure."""
-        if not self.erased:
-            return False
-        is_gone = any(
-            is_erased(self.erased, device, arrived) and without_device(data, device) == []
+    def left_of(self, record: FailedRecord) -> list[FailedRecord]:
+        """A record without what is of devices that were erased after it had arrived: itself, if
+        nothing of it is. What is left keeps its places."""
+        left = without_erased(record.data, self.erased, record.arrived)
+        return [record] if left == [record.data] else [record.holding(data) for data in left]
+
+    def is_erased(self, record: FailedRecord) -> bool:
+        """Whether nothing is left of a record; notes also what is left of one in part."""
+        left = self.left_of(record)
+        self.findings.erased += not left
+        self.findings.erased_in_part += left not in ([], [record])
+        return not left
+
+    def is_erased_row(self, row: RejectedRow, data: bytes) -> bool:
+        """Whether a row was an erased device's, whole, as an erasure would take it."""
+        is_gone = bool(self.erased) and any(
+            is_erased(self.erased, device, row.arrival_time) and is_rejected_row_of(row, device)
             for device in devices_of(data)
         )
         self.findings.erased += is_gone
