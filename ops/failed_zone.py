@@ -12,9 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +37,13 @@ _MAX_CALL_BYTES = 6 * 1024 * 1024
 
 @dataclass(frozen=True)
 class FailedRecord:
-    """A record of a failed batch: its place in the stream, its data, and all that Lambda said."""
+    """A record of a failed batch: its place in the stream, its data, and all that Lambda said.
+    `mark` tells it apart: an erasure leaves several parts of a record at its place."""
 
     position: str
     data: bytes
     record: dict[str, Any]
+    mark: str
 
     @property
     def arrived(self) -> datetime:
@@ -50,7 +54,7 @@ class FailedRecord:
         """The record with less in it; its partition key may name a device that is no longer."""
         told = {"partitionKey": "others", "data": base64.b64encode(data).decode()}
         kinesis = self.record["kinesis"] | told
-        return FailedRecord(self.position, data, self.record | {"kinesis": kinesis})
+        return replace(self, data=data, record=self.record | {"kinesis": kinesis})
 
 
 @dataclass(frozen=True)
@@ -121,16 +125,21 @@ def read_failed_batch(s3: S3Client, bucket: str, key: str) -> FailedBatch:
             f"{where.get('endSequenceNumber')}."
         )
     try:
-        records = tuple(
-            FailedRecord(record["eventID"], base64.b64decode(record["kinesis"]["data"]), record)
-            for record in json.loads(payload)["Records"]
-        )
+        told = json.loads(payload)["Records"]
+        at_place = Counter(record["eventID"] for record in told)
+        records = tuple(_failed_record(record, at_place[record["eventID"]]) for record in told)
     except (ValueError, KeyError, TypeError) as error:
         raise OperationError(
             f"the payload of s3://{bucket}/{key} is no Kinesis event ({error!r}); "
             "look at the object and redrive its records by hand."
         ) from error
     return FailedBatch(key, payload.encode(), records)
+
+
+def _failed_record(record: dict[str, Any], at_its_place: int) -> FailedRecord:
+    position, data = record["eventID"], base64.b64decode(record["kinesis"]["data"])
+    digest = "" if at_its_place == 1 else f" {sha256(data).hexdigest()[:16]}"
+    return FailedRecord(position, data, record, position + digest)
 
 
 def read_undelivered_message(s3: S3Client, bucket: str, key: str) -> UndeliveredMessage:

@@ -93,9 +93,9 @@ class FailedPass:
             self._mark_sent(batch, sent, day)
 
     def _mark_sent(self, batch: FailedBatch, sent: list[FailedRecord], day: date) -> None:
-        done = {record.position for record in sent}
+        done = {record.mark for record in sent}
         if all(
-            record.position in done or self.marks.has(day, _mark(batch, record))
+            record.mark in done or self.marks.has(day, _mark(batch, record))
             for record in batch.records
         ):
             self.marks.add(day, [batch.key])
@@ -153,4 +153,4 @@ def _day_of(written: datetime) -> date:
 
 
 def _mark(batch: FailedBatch, record: FailedRecord) -> str:
-    return f"{batch.key} {record.position}"
+    return f"{batch.key} {record.mark}"

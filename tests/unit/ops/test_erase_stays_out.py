@@ -130,6 +130,21 @@ def test_a_redriven_record_goes_without_an_erased_devices_readings(deployed: Dep
     assert deployed.redrive(apply=True).failed_records == 0
 
 
+def test_parts_that_an_erasure_left_at_one_place_are_each_redriven(deployed: Deployed) -> None:
+    at = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    parts = [
+        record("shardId-000000000000:1", b'{"device_id": "truck-7", "n": %d}' % n, at, "gateway-1")
+        for n in range(2)
+    ]
+    for one in parts:
+        one["kinesis"]["sequenceNumber"] = "1"
+    document = {"payload": json.dumps({"Records": parts})}
+    deployed.s3.put_object(Bucket="failed-zone", Key="aws/lambda/a", Body=json.dumps(document))
+    assert [deployed.redrive(apply=True, limit=1).sent_records for _ in range(3)] == [1, 1, 0]
+    sent = [one for event in deployed.function.events for one in event["Records"]]
+    assert sent == parts
+
+
 def test_what_is_left_of_records_goes_in_as_many_calls_as_it_takes(deployed: Deployed) -> None:
     at = datetime(2026, 11, 23, 10, tzinfo=UTC)
     told = [
