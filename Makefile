@@ -30,8 +30,9 @@ OFFLINE := AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACC
 demo: local-environment $(BUILT) ## Run it all once on this machine: make demo [REPLAY=FILE] [SEED=7]
 	@$(BIN)/python -m local demo $(if $(REPLAY),--replay "$(REPLAY)") $(if $(SEED),--seed $(SEED))
 
+TRIAL = $(if $(DEVICES),--devices $(DEVICES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 fleet: local-environment $(BUILT) ## 1,000 devices on a bad day, and whether the lake's figures are the truth (15 minutes)
-	@$(BIN)/python -m local fleet $(if $(DEVICES),--devices $(DEVICES)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m local fleet $(TRIAL)
 
 up: local-environment $(BUILT) ## Start the local cloud and leave it running: make up [CONTAINERS=1]
 	@$(BIN)/python -m local up $(if $(CONTAINERS),--for-containers)
@@ -105,8 +106,8 @@ golden: environment ## Write the golden files anew; read the difference before y
 	$(BIN)/python -m pytest tests/spark --update-golden
 	$(BIN)/python -m events.generate_kinesis
 
-screenshots: environment $(BUILT) ## Take the dashboards' pictures in docs/ anew (needs Chromium; 8 minutes)
-	$(BIN)/python -m docs.screenshots
+screenshots: environment $(BUILT) ## Take the dashboards' pictures in docs/ anew, or make screenshots FLEET=1 (needs Chromium)
+	$(BIN)/python -m docs.screenshots $(if $(FLEET),--fleet $(TRIAL))
 
 docs: environment ## Write the generated pages anew
 	$(BIN)/python -m docs.generate_contract

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request
 
 from docs.browser import NO_BROWSER, find_browser, open_browser
+from docs.screenshots import LOOKS, Album, NotShownError, take_with
 from local.demo.demo import Demonstration
 
 DASHBOARDS = ("pipeline", "operations")
@@ -112,6 +114,31 @@ def test_the_numbers_are_those_of_the_run(visit: Visit, demo: Demonstration) -> 
     assert number("curated") >= written["curated"]
     legend = page.locator(".legend").all_inner_texts()
     assert [reason for reason in written["rejected"] if reason not in " ".join(legend)] == []
+
+
+def test_a_picture_is_taken_once_the_numbers_that_it_must_have_are_there(
+    browser: Browser, demo: Demonstration, tmp_path: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{demo.cloud.endpoint}/_local/dashboards/{demo.cloud.stack}-pipeline")
+    curated = page.locator("dt", has_text="curated").first.locator("xpath=../dd").inner_text()
+    page.close()
+    album = Album(tmp_path, "small-", LOOKS[:1], awaited={"curated": int(curated.replace(",", ""))})
+    files = take_with(browser, demo.cloud, album)
+    assert [file.name for file in files] == [
+        "small-pipeline-light.png",
+        "small-operations-light.png",
+    ]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_no_picture_is_taken_of_numbers_that_never_come(
+    browser: Browser, demo: Demonstration, tmp_path: Path
+) -> None:
+    album = Album(tmp_path, awaited={"curated": 10**9}, patience_seconds=0.1)
+    with pytest.raises(NotShownError, match="curated is 1,000,000,000, but the dashboard shows"):
+        take_with(browser, demo.cloud, album)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("visit", on()[1:], indirect=True)
