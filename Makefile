@@ -151,6 +151,7 @@ $(BUILT): $(BUILD_INPUTS) | $(SAM_VENV)/.installed
 	@echo "Building the application for this machine ($(HOST_ARCHITECTURE))"
 	@mkdir -p build
 	@export WHEELS_OF=host; $(call sam_build,$(HOST_ARCHITECTURE),build/sam-host)
+	@$(SAM_VENV)/bin/python packaging/archive.py build/sam-host
 	@touch $@
 
 $(BUILT_ARM64): $(BUILD_INPUTS) | $(SAM_VENV)/.installed

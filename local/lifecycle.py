@@ -42,7 +42,7 @@ DEVICE_PORT: Final = int(os.environ.get("LOCAL_DEVICE_PORT", "8883"))
 
 _PORT_VARIABLES: Final = ("LOCAL_CLOUD_PORT", "LOCAL_DEVICE_PORT")
 _ROOT: Final = Path(__file__).resolve().parents[1]
-_BUILT_TEMPLATE: Final = _ROOT / "build/sam-host/template.yaml"
+_BUILT_TEMPLATE: Final = _ROOT / "build/sam-host/packed.yaml"
 _START_SECONDS: Final = 400  # the first start fetches the broker
 _STOP_SECONDS: Final = 40
 _POLL_SECONDS: Final = 0.1

@@ -148,7 +148,7 @@ def contract_that_knows(
     shutil.copytree(package, contract / "telemetry_contract")
     try:
         with monkeypatch.context() as patched:
-            patched.setattr(lifecycle, "_BUILT_TEMPLATE", mended / "template.yaml")
+            patched.setattr(lifecycle, "_BUILT_TEMPLATE", mended / "packed.yaml")
             demo.cloud.deploy()
         yield contract
     finally:
