@@ -143,7 +143,7 @@ $(SAM_VENV)/.installed: requirements/sam.txt
 
 # ---- artifacts -------------------------------------------------------------------------------
 # $(call sam_build,<architecture>,<folder>)
-sam_build = PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build --build-dir $(2) \
+sam_build = PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" $(OFFLINE) sam build --parallel --build-dir $(2) \
   --parameter-overrides Architecture=$(1) >$(2).log 2>&1 || { cat $(2).log; exit 1; }
 
 # On a Mac this artifact's wheels are the Mac's: it is never deployed to AWS.
