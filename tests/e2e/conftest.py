@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
@@ -14,10 +15,25 @@ OPTIONS = Options(seed=11, devices=4, messages=600)
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demonstration]:
-    """600 messages of 4 devices, through the whole pipeline."""
+def demo_and_environment(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Demonstration, dict[str, str]]]:
+    """600 messages of 4 devices, through the whole pipeline; and where AWS is for that run."""
     folder: Path = tmp_path_factory.mktemp("demo")
     options = Options(folder, seed=OPTIONS.seed, devices=OPTIONS.devices, messages=OPTIONS.messages)
-    # Starting a local cloud points this process at it.
-    with mock.patch.dict(os.environ), demonstrated(options, io.StringIO()) as run:
+    with ExitStack() as stack:
+        # Starting a local cloud points this process at it: in these tests, and in no others.
+        with mock.patch.dict(os.environ):
+            run = stack.enter_context(demonstrated(options, io.StringIO()))
+            environment = dict(os.environ)
+        yield run, environment
+
+
+@pytest.fixture(scope="module")
+def demo(
+    demo_and_environment: tuple[Demonstration, dict[str, str]],
+) -> Iterator[Demonstration]:
+    """The suite's demo, with this process pointed at its cloud."""
+    run, environment = demo_and_environment
+    with mock.patch.dict(os.environ, environment):
         yield run
