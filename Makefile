@@ -52,13 +52,15 @@ deploy: $(SAM_VENV)/.installed ## Build for AWS and deploy: make deploy [CONFIG=
 	PATH="$(CURDIR)/$(SAM_VENV)/bin:$$PATH" sam deploy $(if $(CONFIG),--config-env $(CONFIG))
 
 ##@ Work on it
-# From the quickest to the slowest, so that what is wrong shows early.
-SUITES := $(addprefix tests/,unit template corpora conformance integration spark e2e)
+# The quickest first, so that what is wrong shows early; of the others, what takes longest in one piece first, so that the
+# processes end together. One test at a time leaves much of a second core idle; each process takes some 4 GB.
+SUITES := $(addprefix tests/,unit template corpora e2e spark integration conformance)
+PROCESSES := 2
 .PHONY: setup test check unit spark soak conformance integration e2e bench bench-curation format golden screenshots docs lock clean help
 setup: environment local-environment ## Install the environments (the other commands do it by themselves)
 
-test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test: the one command before a commit
-	@$(BIN)/python -m pytest $(SUITES)
+test: check $(BUILT) $(BUILT_ARM64) ## Every check and every test, before a commit: make test [PROCESSES=1]
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) $(SUITES)
 
 check: environment $(SAM_VENV)/.installed ## Format, lint, types, import rules, template, generated docs
 	$(BIN)/ruff format --check .
