@@ -63,7 +63,8 @@ class Lake:
 
 def curate(lake: Lake) -> None:
     """The job, as it is."""
-    zone = FolderZone(client=FolderClient(list(lake.keys)), folder=lake.folders.raw)
+    client = FolderClient(list(lake.keys), lake.folders.raw)
+    zone = FolderZone(client=client, folder=lake.folders.raw)
     now = NOON + timedelta(hours=HOURS, minutes=20)
     arguments = ["--raw_zone_bucket", zone.bucket, "--catalog", CATALOG]
     arguments += ["--database", lake.name, "--now", now.isoformat()]

@@ -61,9 +61,11 @@ class Written:
 
 @dataclass
 class FolderClient:
-    """S3's listing over known keys: pages of a thousand, begun where it is told to."""
+    """S3's listing over known keys: pages of a thousand, begun where it is told to. Sizes are those
+    of the files in `folder`; of an object that is not there, 1 byte."""
 
     keys: list[str]
+    folder: Path = Path()
     listed: int = 0
     requests: int = 0
 
@@ -81,13 +83,17 @@ class FolderClient:
             place += len(page)
             yield {
                 "Contents": [
-                    {"Key": key, "Size": 1, "LastModified": NOON}
+                    {"Key": key, "Size": self.size_of(key), "LastModified": NOON}
                     for key in page
                     if key.startswith(Prefix)
                 ]
             }
             if place >= len(self.keys):
                 return
+
+    def size_of(self, key: str) -> int:
+        path = self.folder / key
+        return path.stat().st_size if path.exists() else 1
 
 
 @dataclass(frozen=True)

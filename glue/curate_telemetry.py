@@ -64,8 +64,10 @@ DERIVED_COLUMNS: Final = {
     "is_ahead": "boolean",
     "recovered_values": "map<string,string>",
 }
-# What becomes of a row, until the rows are counted; a raw column of this name is not taken.
+# What becomes of a row, and where in raw it lies: the object's URI and the number of its row there.
+# Raw columns of these names are not taken.
 FATE: Final = "_fate"
+PLACE: Final = ("_object", "_row")
 # rows_in = curated + duplicates + dropped + too_old + erased; `objects` includes those set aside,
 # `curated` the late, the ahead and the recovered. `kind` is "schedule", "replay" or "erase": then
 # `erased` are the rows that left the tables of readings.
@@ -110,6 +112,11 @@ TIME: Final = re.compile(r"date|timestamp.*")
 
 OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others Spark can't name
 READER_THREADS: Final = 32
+RAW_BYTES_OF_A_FILE: Final = 32 << 20  # small enough to keep the workers busy with one day
+# On average. To open one takes some 100 ms on S3, as long as to store so many bytes' rows (15 us
+# each, measured).
+SMALL_OBJECT: Final = 512 << 10
+MAX_BROADCAST_ROWS: Final = 200_000  # some 50 MB
 MAX_TIME_RANGES: Final = 200  # 180 or-ed ranges cost a MERGE nothing to speak of (measured)
 SUMMARY: Final = "curation."  # prefix of the job's entries in a snapshot's summary
 # Which tables tell of devices, and by which time their rows came before an erasure; without one all
@@ -376,7 +383,8 @@ def create_tables(job: Job) -> None:
         columns = ", ".join(f"{quoted(name)} {kind}" for name, kind in present)
         create_table(job, job.late, f"{columns}, reason string", by_day)
     for table in tables_of_readings(job):
-        # One file per day and run, sorted as it is read; CREATE TABLE has no words for it.
+        # As it is read, a day at a time; CREATE TABLE has no words for it. `insert` alone does
+        # not gather rows by day first.
         if not job.spark.sql(f"SHOW TBLPROPERTIES {table}").where("key = 'sort-order'").count():
             job.spark.sql(
                 f"ALTER TABLE {table} WRITE DISTRIBUTED BY PARTITION "
@@ -527,25 +535,31 @@ def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
     readable = [raw for raw in objects if not raw.problem]
     if not readable:
         return Batch(objects)
-    rows = read_rows(job, readable)
-    rows = clean(rows)
-    rows = leave_out_erased(job, rows)
-    rows = select(job, rows)
-    rows = deduplicate(rows, job.settings)
-    rows = enrich(rows, job.spark.table(job.registry), job.settings)
-    rows = set_apart(job, rows).persist()
+    rows = clean(read_rows(job, readable))
+    if sum(raw.size for raw in readable) < SMALL_OBJECT * len(readable):
+        rows = rows.persist()
+    fates = rows.withColumn("nulls", count_nulls(rows))
+    fates = leave_out_erased(job, fates)
+    fates = select(job, fates)
+    fates = deduplicate(fates, job.settings)
+    fates = set_apart(job, fates)
+    fates = fates.select(*PLACE, FATE, "event_time", "nulls").persist()
     try:
-        batch = tally(rows, objects)
+        counts, hours = tally(fates)
     except SPARK_ERRORS:
+        fates.unpersist()
         rows.unpersist()
         examined = examine(job, objects, functools.partial(read_pages, job))
         if examined == objects:
             raise
         return prepare_batch(job, examined)
     expected = sum(raw.rows or 0 for raw in readable)
-    if (read := sum(batch.counts.values())) != expected:
+    if (read := sum(counts.values())) != expected:
         raise RuntimeError(f"{read} rows were read from objects that hold {expected}")
-    return batch
+    rows = enrich(rows, job.spark.table(job.registry), job.settings)
+    rows = with_fates(rows, fates, counts)
+    # A replay looks at them several times, and once more for each day.
+    return Batch(objects, rows.persist() if job.settings.selection else rows, counts, hours)
 
 
 def read_footers(job: Job, objects: Sequence[RawObject]) -> list[RawObject]:
@@ -622,9 +636,9 @@ def is_damage(told: str) -> bool:
 
 
 def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
-    """All rows of the objects, with the columns that `readings` has from raw. Left to itself Spark
-    takes one file's schema for all: new columns vanish, an int beside a bigint kills the job, and
-    mergeSchema refuses it."""
+    """All rows of the objects with their places and the columns that `readings` has from raw. Left
+    to itself Spark takes one file's schema for all: new columns vanish, an int beside a bigint
+    kills the job, and mergeSchema refuses it."""
     schemas = [schema for schema in dict.fromkeys(raw.schema for raw in objects) if schema]
     columns = adjust_readings(job, map(kinds_of, schemas))
     # Whatever the session says: a skipped file would be lost without a word.
@@ -633,7 +647,9 @@ def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
     for schema in schemas:
         alike = [job.zone.uri(raw.key) for raw in objects if raw.schema == schema]
         rows = reader.schema(schema).parquet(*alike)
-        frames.append(rows.select(*fitted_columns(kinds_of(schema), columns)))
+        place = [sf.col("_metadata.file_path"), sf.col("_metadata.row_index")]
+        place = [column.alias(name) for column, name in zip(place, PLACE, strict=True)]
+        frames.append(rows.select(*fitted_columns(kinds_of(schema), columns), *place))
     return functools.reduce(DataFrame.union, frames)
 
 
@@ -660,7 +676,7 @@ def wanted_columns(present: Kinds, schemas: Iterable[Kinds]) -> Kinds:
     wanted = {name: kind for name, kind in present.items() if name not in DERIVED_COLUMNS}
     for name, given in itertools.chain.from_iterable(schema.items() for schema in schemas):
         kind = re.sub("^(tiny|small)int", "int", given)  # Iceberg's smallest
-        if name in DERIVED_COLUMNS or name == FATE:
+        if name in DERIVED_COLUMNS or name in (FATE, *PLACE):
             logger.warning("raw column %s is not taken: the name is the job's own", name)
             continue
         if re.search("struct|void|variant|interval", kind):
@@ -717,7 +733,9 @@ def quoted(name: str) -> str:
 
 
 # ---- clean, de-duplicate, enrich ---------------------------------------------------------------
-# Rows that are not to be inserted stay, marked in the column FATE, until they are counted.
+# What becomes of a row is told from a few of its columns, in a first pass over raw, and kept by its
+# place; whole rows are not sorted for it, and are read a second time when they are inserted: an
+# object never changes. Only where objects are small they are read once, into Spark's storage.
 def clean(rows: DataFrame) -> DataFrame:
     """Mark rows that carry no value at all or can't be placed, and write statuses in one way. Units
     need nothing: the contract has one for each field."""
@@ -726,7 +744,7 @@ def clean(rows: DataFrame) -> DataFrame:
         value = sf.col(quoted(name))
         if kind.startswith(("map", "array")):
             value = sf.nullif(sf.size(value), sf.lit(0))  # without entries it is no value
-        if name not in ENVELOPE_COLUMNS:
+        if name not in (*ENVELOPE_COLUMNS, *PLACE):
             has_value |= value.isNotNull()
     is_placed = sf.col("event_id").isNotNull() & sf.col("event_time").isNotNull()
     words = sf.trim(sf.regexp_replace(sf.lower("status"), r"[\s_-]+", " "))
@@ -742,7 +760,7 @@ def deduplicate(rows: DataFrame, settings: Settings) -> DataFrame:
     """Of the copies of a reading the one that arrived first stays; in a replay that which the
     newest contract has read. Copies of what earlier runs inserted are not seen here: the MERGE
     leaves them out."""
-    order = [sf.asc("arrival_time"), sf.asc("record_id")]
+    order = [sf.asc(name) for name in ("arrival_time", "record_id", *PLACE)]
     if settings.selection:
         order.insert(0, sf.desc_nulls_last("contract_version"))
     copies = Window.partitionBy("event_id", FATE).orderBy(*order)
@@ -760,7 +778,7 @@ def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFram
         & (sf.col("holds_from").isNull() | (at >= sf.col("holds_from")))
         & (sf.col("holds_until").isNull() | (at < sf.col("holds_until")))
     )
-    delay = (sf.unix_micros("arrival_time") - sf.unix_micros("event_time")) / sf.lit(1e6)
+    delay = delay_seconds()
     joined = rows.join(sf.broadcast(devices), is_valid, "left")
     return joined.drop("known_id", "holds_from", "holds_until").withColumns(
         {
@@ -771,6 +789,11 @@ def enrich(rows: DataFrame, registry: DataFrame, settings: Settings) -> DataFram
             "run_id": sf.lit(settings.run_id),
         }
     )
+
+
+def delay_seconds() -> Column:
+    """How long after its event time a reading arrived; less than 0 if its clock is ahead."""
+    return (sf.unix_micros("arrival_time") - sf.unix_micros("event_time")) / sf.lit(1e6)
 
 
 def validity_of(registry: DataFrame) -> DataFrame:
@@ -800,7 +823,7 @@ def set_apart(job: Job, rows: DataFrame) -> DataFrame:
     if not job.settings.maximum_reading_age_days:
         return rows
     limit = timedelta(days=job.settings.maximum_reading_age_days).total_seconds()
-    is_too_old = (sf.col(FATE) == "curated") & (sf.col("ingest_delay_seconds") > limit)
+    is_too_old = (sf.col(FATE) == "curated") & (delay_seconds() > limit)
     if job.settings.selection:
         rows = flagged(rows, readings_now(job), "_is_known")
         is_too_old &= ~sf.col("_is_known")
@@ -808,15 +831,33 @@ def set_apart(job: Job, rows: DataFrame) -> DataFrame:
     return rows.withColumn(FATE, fate).drop("_is_known")
 
 
-def tally(rows: DataFrame, objects: Sequence[RawObject]) -> Batch:
-    """Read the rows, once, into Spark's storage, and count them by their fate."""
-    by_hour = rows.groupBy(FATE, hour_since_1970().alias("hour")).agg(sf.count("*").alias("rows"))
+def count_nulls(rows: DataFrame) -> Column:
+    """How many nulls a row has. Nobody asks: it makes Spark read every column, so that a damaged
+    page shows before anything is written."""
+    nulls = [sf.col(quoted(name)).isNull().cast("int") for name in rows.columns]
+    return functools.reduce(Column.__add__, nulls)
+
+
+def with_fates(rows: DataFrame, fates: DataFrame, counts: Mapping[str, int]) -> DataFrame:
+    """The rows, with what becomes of each. Those that are not to be inserted are few, as a rule:
+    known to every worker, they spare the others a shuffle."""
+    others = fates.where(sf.col(FATE) != "curated").select(*PLACE, sf.col(FATE).alias("other"))
+    if sum(counts.values()) - counts.get("curated", 0) <= MAX_BROADCAST_ROWS:
+        others = sf.broadcast(others)
+    fate = sf.coalesce("other", sf.lit("curated"))
+    joined = rows.join(others, list(PLACE), "left").withColumn(FATE, fate)
+    return joined.drop("other", *PLACE)
+
+
+def tally(fates: DataFrame) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Read the fates, once, into Spark's storage. How many rows have which, and in which hours."""
+    by_hour = fates.groupBy(FATE, hour_since_1970().alias("hour")).agg(sf.count("*").alias("rows"))
     counts: dict[str, int] = {}
     hours: dict[str, list[int]] = {}
     for row in by_hour.orderBy("hour").collect():
         counts[row[FATE]] = counts.get(row[FATE], 0) + row.rows
         hours.setdefault(row[FATE], []).append(row.hour)
-    return Batch(objects, rows, counts, hours)
+    return counts, hours
 
 
 def hour_since_1970() -> Column:
@@ -889,9 +930,11 @@ def commit_readings(job: Job, batch: Batch, summary: Mapping[str, str]) -> Row |
     """Insert the readings that are not there yet, in one snapshot that carries the run's summary;
     gives that snapshot."""
     rows = batch.of("curated")
-    return (
-        None if rows is None else insert(job, job.readings, rows, batch.hours["curated"], summary)
-    )
+    if rows is None:
+        return None
+    # A task writes a file for each day that it has rows of.
+    tasks = 1 + sum(raw.size for raw in batch.objects) // RAW_BYTES_OF_A_FILE
+    return insert(job, job.readings, rows.coalesce(tasks), batch.hours["curated"], summary)
 
 
 def leave_late(job: Job, curated: DataFrame | None) -> None:
@@ -925,7 +968,9 @@ def insert(
         f"ON t.event_id = s.event_id AND ({time_ranges(hours)}) "
         "WHEN NOT MATCHED THEN INSERT *"
     )
-    return commit_once(job, table, summary, lambda: job.spark.sql(statement))
+    # To gather whole rows by day first costs more than to sort them (measured).
+    with session(job, {"spark.sql.iceberg.distribution-mode": "none"}):
+        return commit_once(job, table, summary, lambda: job.spark.sql(statement))
 
 
 def commit_once(
@@ -948,13 +993,20 @@ def commit_once(
 @contextmanager
 def snapshot_summary(job: Job, summary: Mapping[str, str]) -> Iterator[None]:
     """What is committed inside carries these entries: SQL takes them from the session alone."""
-    names = {f"spark.sql.iceberg.snapshot-property.{name}": text for name, text in summary.items()}
-    for name, text in names.items():
+    prefix = "spark.sql.iceberg.snapshot-property."
+    with session(job, {prefix + name: text for name, text in summary.items()}):
+        yield
+
+
+@contextmanager
+def session(job: Job, conf: Mapping[str, str]) -> Iterator[None]:
+    """What is written inside is written with these settings, which are unset afterwards."""
+    for name, text in conf.items():
         job.spark.conf.set(name, text)
     try:
         yield
     finally:
-        for name in names:
+        for name in conf:
             job.spark.conf.unset(name)
 
 
@@ -1148,7 +1200,8 @@ def late_batch(job: Job, selection: Selection) -> Batch:
     fate = sf.when(sf.col("_is_known"), "duplicate").otherwise("curated")
     rows = rows.withColumns({FATE: fate, "run_id": sf.lit(job.settings.run_id)})
     rows = leave_out_erased(job, rows.drop("_is_known"))
-    return tally(rows.persist(), [])
+    rows = rows.persist()
+    return Batch([], rows, *tally(rows))
 
 
 def raw_batch(job: Job, selection: Selection) -> Batch:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+import curate_telemetry
 from local.glue.spark import find_spark
 from tests.spark.lake import Lake
 
@@ -83,7 +84,10 @@ def spark(warehouse: Path) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def lake(spark: SparkSession, tmp_path: Path) -> Iterator[Lake]:
+def lake(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    # The tests' objects are all small, and shall be treated as large ones are: where these are read
+    # a second time there is more to go wrong.
+    monkeypatch.setattr(curate_telemetry, "SMALL_OBJECT", 0)
     yield Lake(spark, tmp_path / "raw", f"lake_{next(_databases)}")
     # What a job has stored ends with its process; here that is the next test's too.
     spark.catalog.clearCache()

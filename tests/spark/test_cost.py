@@ -41,17 +41,37 @@ def test_a_run_opens_no_data_file_of_the_days_it_does_not_touch(
     assert (account.curated, account.duplicates) == (2, 1)
 
 
-def test_raw_objects_are_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake.put(raw_row("a", temperature=1.0), raw_row("b", temperature=1.0))
+def delete_after_the_first_reading(lake: Lake, monkeypatch: pytest.MonkeyPatch, *keys: str) -> None:
     write_plan = job.write_plan
 
     def delete_and_write_plan(*arguments: Any) -> None:
-        for file in lake.folder.rglob("*.parquet"):
-            file.unlink()
+        for key in keys:
+            (lake.folder / key).unlink()
         write_plan(*arguments)
 
     monkeypatch.setattr(job, "write_plan", delete_and_write_plan)
+
+
+def test_small_raw_objects_are_read_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = lake.put(raw_row("a", temperature=1.0), raw_row("b", temperature=1.0))
+    monkeypatch.setattr(job, "SMALL_OBJECT", (lake.folder / key).stat().st_size + 1)
+    delete_after_the_first_reading(lake, monkeypatch, key)
     assert lake.run().curated == 2
+
+
+def test_an_object_gone_before_its_rows_are_inserted_fails_the_run_and_costs_no_other(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = lake.put(raw_row("a", temperature=1.0))
+    there = lake.put(raw_row("b", temperature=1.0))
+    with monkeypatch.context() as patch:
+        delete_after_the_first_reading(lake, patch, gone)
+        with pytest.raises(job.SPARK_ERRORS):
+            lake.run()
+    assert lake.readings("device_id") == []
+    lake.run()
+    assert lake.readings("device_id") == [("b",)]
+    assert lake.ledger() == {there: "curated"}
 
 
 def test_the_listing_begins_where_all_was_taken_less_the_look_back(lake: Lake) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import curate_telemetry as job
 from tests.spark.lake import Lake, raw_row
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -33,7 +34,23 @@ def as_text(value: object) -> str:
     return value.isoformat()
 
 
-def test_golden_raw_rows_become_golden_readings(lake: Lake, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pytest.param({}, id="objects are large"),
+        pytest.param({"SMALL_OBJECT": 1 << 30}, id="objects are small"),
+        pytest.param({"MAX_BROADCAST_ROWS": -1}, id="many rows are not inserted"),
+        pytest.param({"RAW_BYTES_OF_A_FILE": 1}, id="a day gets several files"),
+    ],
+)
+def test_golden_raw_rows_become_golden_readings(
+    lake: Lake,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: dict[str, int],
+) -> None:
+    for name, value in limits.items():
+        monkeypatch.setattr(job, name, value)
     lake.register(
         ("truck-1", "2026-01-01T00:00:00Z", "T-1000", "Pune"),
         ("truck-1", "2026-06-01T00:00:00Z", "T-2000", "Mumbai", "fleet", {"axles": "3"}),
