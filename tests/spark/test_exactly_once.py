@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from pyspark.errors import PySparkException
-from pyspark.sql import SparkSession
 
 import curate_telemetry as job
 from tests.spark.lake import NOON, Lake, raw_row
@@ -178,29 +177,31 @@ def test_a_run_behind_the_last_ones_clock_is_refused(
 def test_a_commit_whose_answer_was_lost_is_looked_up(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sql = SparkSession.sql
+    commit_once = job.commit_once
 
     lost = []
 
-    def lose_answer(spark: SparkSession, statement: str, *rest: Any) -> Any:
-        result = sql(spark, statement, *rest)
-        if statement.startswith("MERGE"):
-            lost.append(statement.split()[2])
+    def lose_answer(setting: Any, table: str, summary: Any, write: Callable[[], object]) -> Any:
+        def written_and_lost() -> None:
+            write()
+            lost.append(table)
             raise PySparkException("CommitStateUnknownException")
-        return result
 
-    def fail(spark: SparkSession, statement: str, *rest: Any) -> Any:
-        if statement.startswith("MERGE"):
+        return commit_once(setting, table, summary, written_and_lost)
+
+    def fail(setting: Any, table: str, summary: Any, _write: Callable[[], object]) -> Any:
+        def failed() -> None:
             raise PySparkException("CommitFailedException")
-        return sql(spark, statement, *rest)
+
+        return commit_once(setting, table, summary, failed)
 
     too_old = raw_row("e", NOON - timedelta(days=31), NOON, temperature=9.0)
     lake.put(raw_row("a", temperature=20.0), too_old)
-    monkeypatch.setattr(SparkSession, "sql", lose_answer)
+    monkeypatch.setattr(job, "commit_once", lose_answer)
     assert lake.run(*LIMIT).curated == 1
     assert len(lost) == 2
     lake.put(raw_row("b", temperature=20.0))
-    monkeypatch.setattr(SparkSession, "sql", fail)
+    monkeypatch.setattr(job, "commit_once", fail)
     with pytest.raises(PySparkException, match="CommitFailedException"):
         lake.run()
     monkeypatch.undo()
