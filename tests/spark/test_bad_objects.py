@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.errors import PySparkException
 
@@ -57,6 +58,26 @@ def corrupt_page(lake: Lake) -> bytes:
     for position in range(40, 4_000):
         content[position] ^= 0x5A
     return bytes(content)
+
+
+@pytest.mark.parametrize("name", ["payload", "quality_flags", "topic", "broker_time"])
+def test_a_damaged_page_is_found_even_of_a_column_that_decides_nothing(
+    lake: Lake, name: str
+) -> None:
+    """Before anything is written: what becomes of a row is told from other columns."""
+    rows = [raw_row(f"truck-{n}", temperature=1.0, quality_flags=["x"]) for n in range(100)]
+    good, damaged = lake.put(*rows), lake.put(*rows)
+    path = lake.folder / damaged
+    content, group = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    (column,) = (each for each in columns if each.path_in_schema.partition(".")[0] == name)
+    start = column.dictionary_page_offset or column.data_page_offset
+    for position in range(start, start + column.total_compressed_size):
+        content[position] ^= 0x5A
+    path.write_bytes(content)
+    account = lake.run()
+    assert (account.curated, account.objects_set_aside) == (100, 1)
+    assert lake.ledger() == {good: "curated", damaged: "set_aside"}
 
 
 def test_an_object_that_vanishes_is_set_aside(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
