@@ -68,8 +68,10 @@ DERIVED_COLUMNS: Final = {
 # (that two of 20,000 have the same one has a chance of 1e-11) and the number of its row there. Raw
 # columns of these names are not taken.
 FATE: Final = "_fate"
+OTHER_FATE: Final = "_other_fate"
 NULLS: Final = "_nulls"
 PLACE: Final = ("_object", "_row")
+OWN_COLUMNS: Final = {FATE, OTHER_FATE, NULLS, *PLACE}
 # rows_in = curated + duplicates + dropped + too_old + erased; `objects` includes those set aside,
 # `curated` the late, the ahead and the recovered. `kind` is "schedule", "replay" or "erase": then
 # `erased` are the rows that left the tables of readings.
@@ -115,6 +117,7 @@ TIME: Final = re.compile(r"date|timestamp.*")
 OBJECT_NAME: Final = re.compile(r"\d\d/[A-Za-z0-9][\w=.-]*", re.ASCII)  # others Spark can't name
 READER_THREADS: Final = 32
 RAW_BYTES_OF_A_FILE: Final = 32 << 20  # small enough to keep the workers busy with one day
+MAX_FILES: Final = 200  # of a run; beyond, rows are gathered by day before they are written
 # On average. To open one takes some 100 ms on S3, as long as to store so many bytes' rows (15 us
 # each, measured).
 SMALL_OBJECT: Final = 512 << 10
@@ -212,9 +215,9 @@ class RawObject:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a run has read: `rows`, each with its fate; how many have which, and in which hours
-    since 1970 their event times fall. `replaced`: events of the objects whose place the objects
-    take."""
+    """What a run is about: `rows`, each with its fate, which large objects are read again for
+    whenever they are used; how many have which, and in which hours since 1970 their event times
+    fall. `replaced`: events of the objects whose place the objects take."""
 
     objects: Sequence[RawObject]
     rows: DataFrame | None = None
@@ -362,7 +365,7 @@ def curate(job: Job) -> Row:
     too_old = commit_late(job, batch)
     summary = summary_of(job.settings, batch, too_old, complete_through)
     commit = commit_readings(job, batch, summary)
-    leave_late(job, batch.of("curated"))
+    leave_late(job, added_by(job, commit) if commit else None)
     finished_at = job.settings.now + timedelta(seconds=time.monotonic() - begin)
     account = account_of(job, summary, commit, finished_at)
     write_account(job, account)
@@ -532,7 +535,7 @@ def hour_of(prefix: str, key: str) -> datetime | None:
 # ---- read --------------------------------------------------------------------------------------
 def prepare_batch(job: Job, objects: Sequence[RawObject]) -> Batch:
     """Read, adjust, clean, de-duplicate and enrich. Most objects that can't be read show it in the
-    footer; one with a corrupt page shows it while rows are read, which makes a further round."""
+    footer; one with a corrupt page shows it while fates are told, which makes a further round."""
     readable = [raw for raw in objects if not raw.problem]
     if not readable:
         return Batch(objects)
@@ -647,9 +650,9 @@ def read_rows(job: Job, objects: Sequence[RawObject]) -> DataFrame:
     for schema in schemas:
         alike = [job.zone.uri(raw.key) for raw in objects if raw.schema == schema]
         rows = reader.schema(schema).parquet(*alike)
-        place = [sf.xxhash64("_metadata.file_path"), sf.col("_metadata.row_index")]
-        place = [column.alias(name) for column, name in zip(place, PLACE, strict=True)]
-        frames.append(rows.select(*fitted_columns(kinds_of(schema), columns), *place))
+        own = [sf.xxhash64("_metadata.file_path"), sf.col("_metadata.row_index"), count_nulls(rows)]
+        own = [column.alias(name) for column, name in zip(own, (*PLACE, NULLS), strict=True)]
+        frames.append(rows.select(*fitted_columns(kinds_of(schema), columns), *own))
     return functools.reduce(DataFrame.union, frames)
 
 
@@ -673,10 +676,11 @@ def wanted_columns(present: Kinds, schemas: Iterable[Kinds]) -> Kinds:
     """The columns that `readings` shall have from raw. Types only widen, and that of a column that
     is there only as Iceberg can; of two types without a common wider one the first stays, and
     `fitted` decides value by value. Structs and untyped columns stay in the payload."""
-    wanted = {name: kind for name, kind in present.items() if name not in DERIVED_COLUMNS}
+    theirs = present.keys() - DERIVED_COLUMNS.keys() - OWN_COLUMNS
+    wanted = {name: kind for name, kind in present.items() if name in theirs}
     for name, given in itertools.chain.from_iterable(schema.items() for schema in schemas):
         kind = re.sub("^(tiny|small)int", "int", given)  # Iceberg's smallest
-        if name in DERIVED_COLUMNS or name in (FATE, NULLS, *PLACE):
+        if name in DERIVED_COLUMNS or name in OWN_COLUMNS:
             logger.warning("raw column %s is not taken: the name is the job's own", name)
             continue
         if re.search("struct|void|variant|interval", kind):
@@ -744,7 +748,7 @@ def clean(rows: DataFrame) -> DataFrame:
         value = sf.col(quoted(name))
         if kind.startswith(("map", "array")):
             value = sf.nullif(sf.size(value), sf.lit(0))  # without entries it is no value
-        if name not in (*ENVELOPE_COLUMNS, *PLACE):
+        if name not in (*ENVELOPE_COLUMNS, *OWN_COLUMNS):
             has_value |= value.isNotNull()
     is_placed = sf.col("event_id").isNotNull() & sf.col("event_time").isNotNull()
     words = sf.trim(sf.regexp_replace(sf.lower("status"), r"[\s_-]+", " "))
@@ -753,7 +757,6 @@ def clean(rows: DataFrame) -> DataFrame:
     return rows.withColumns(
         {
             "status": sf.when(is_written_so, sf.col("status")).otherwise(status),
-            NULLS: count_nulls(rows),
             FATE: sf.when(has_value & is_placed, "curated").otherwise("dropped"),
         }
     )
@@ -835,8 +838,9 @@ def set_apart(job: Job, rows: DataFrame) -> DataFrame:
 
 
 def count_nulls(rows: DataFrame) -> Column:
-    """How many nulls a row has. Nobody asks: it makes Spark read every column, so that a damaged
-    page shows before anything is written."""
+    """How many nulls a raw row has. Nobody asks: it makes Spark read every column, so that a
+    damaged page shows before anything is written. What is computed of a column may never be null:
+    Spark knows it, and reads nothing."""
     nulls = [sf.col(quoted(name)).isNull().cast("int") for name in rows.columns]
     return functools.reduce(Column.__add__, nulls)
 
@@ -844,12 +848,13 @@ def count_nulls(rows: DataFrame) -> Column:
 def with_fates(rows: DataFrame, fates: DataFrame, counts: Mapping[str, int]) -> DataFrame:
     """The rows, with what becomes of each. Those that are not to be inserted are few, as a rule:
     known to every worker, they spare the others a shuffle."""
-    others = fates.where(sf.col(FATE) != "curated").select(*PLACE, sf.col(FATE).alias("other"))
+    others = fates.where(sf.col(FATE) != "curated")
+    others = others.select(*PLACE, sf.col(FATE).alias(OTHER_FATE))
     if sum(counts.values()) - counts.get("curated", 0) <= MAX_BROADCAST_ROWS:
         others = sf.broadcast(others)
-    fate = sf.coalesce("other", sf.lit("curated"))
+    fate = sf.coalesce(OTHER_FATE, sf.lit("curated"))
     joined = rows.join(others, list(PLACE), "left").withColumn(FATE, fate)
-    return joined.drop("other", NULLS, *PLACE)
+    return joined.drop(OTHER_FATE, NULLS, *PLACE)
 
 
 def tally(fates: DataFrame) -> tuple[dict[str, int], dict[str, list[int]]]:
@@ -925,8 +930,8 @@ def commit_late(job: Job, batch: Batch) -> int:
     there = job.spark.table(job.readings).alias("t").where(time_ranges(hours)).select("event_id")
     reason = f"older_than_{job.settings.maximum_reading_age_days}_days"
     rows = rows.join(there, "event_id", "left_anti").withColumn("reason", sf.lit(reason))
-    commit = insert(job, job.late, rows, hours, {f"{SUMMARY}run_id": job.settings.run_id})
-    return rows_added(commit)
+    summary = {f"{SUMMARY}run_id": job.settings.run_id}
+    return rows_added(insert(job, job.late, rows, hours, summary, files_of_a_day(batch)))
 
 
 def commit_readings(job: Job, batch: Batch, summary: Mapping[str, str]) -> Row | None:
@@ -935,9 +940,12 @@ def commit_readings(job: Job, batch: Batch, summary: Mapping[str, str]) -> Row |
     rows = batch.of("curated")
     if rows is None:
         return None
-    # A task writes a file for each day that it has rows of.
-    tasks = 1 + sum(raw.size for raw in batch.objects) // RAW_BYTES_OF_A_FILE
-    return insert(job, job.readings, rows.coalesce(tasks), batch.hours["curated"], summary)
+    hours = batch.hours["curated"]
+    return insert(job, job.readings, rows, hours, summary, files_of_a_day(batch))
+
+
+def files_of_a_day(batch: Batch) -> int:
+    return 1 + sum(raw.size for raw in batch.objects) // RAW_BYTES_OF_A_FILE
 
 
 def leave_late(job: Job, curated: DataFrame | None) -> None:
@@ -960,7 +968,12 @@ def leave_late(job: Job, curated: DataFrame | None) -> None:
 
 
 def insert(
-    job: Job, table: str, rows: DataFrame, hours: Sequence[int], summary: Mapping[str, str]
+    job: Job,
+    table: str,
+    rows: DataFrame,
+    hours: Sequence[int],
+    summary: Mapping[str, str],
+    files: int,
 ) -> Row | None:
     """Insert the rows whose event ids the table does not have, in one snapshot; gives that. It is
     what Spark makes of a MERGE that only inserts. The ranges of `event_time` are literals since
@@ -969,9 +982,12 @@ def insert(
     there = job.spark.table(table)
     known = there.alias("t").where(time_ranges(hours)).select("event_id")
     new = rows.join(known, "event_id", "left_anti").select(*map(quoted, there.columns))
-    # The order that the table has. Left to order them, Iceberg gathers whole rows by day first, and
-    # computes the day anew whenever it compares two: together half of the time (measured).
-    ordered = new.sortWithinPartitions("event_date", "device_id", "event_time")
+    if files * len({hour // 24 for hour in hours}) > MAX_FILES:
+        return commit_once(job, table, summary, new.writeTo(table).append)
+    # In the order that the table has, each task a file of each day. Left to do it, Iceberg gathers
+    # whole rows by day first, and computes the day anew whenever it compares two: together half of
+    # the time (measured).
+    ordered = new.coalesce(files).sortWithinPartitions("event_date", "device_id", "event_time")
     writer = ordered.writeTo(table).option("use-table-distribution-and-ordering", "false")
     writer = writer.option("fanout-enabled", "false")  # or a file of each day is open to the end
     return commit_once(job, table, summary, writer.append)

@@ -266,7 +266,7 @@ def keep_metadata_short(job: Job, name: str, figures: Figures) -> None:
 # ---- compaction --------------------------------------------------------------------------------
 def compact(job: Job, name: str, figures: Figures) -> None:
     """Rewrite the small files of what is closed, sorted as the table is, a commit for each day. The
-    running day is left alone: its many small files are what spares a MERGE from reading it all."""
+    running day is left alone: its many small files spare an insertion from reading it all."""
     lots = lots_to_rewrite(job, name)
     figures |= {"days_compacted": 0, "files_rewritten": 0, "bytes_rewritten": 0}
     figures["days_left"] = max(0, len(lots) - job.settings.max_days_per_run)

@@ -41,6 +41,7 @@ def as_text(value: object) -> str:
         pytest.param({"SMALL_OBJECT": 1 << 30}, id="objects are small"),
         pytest.param({"MAX_BROADCAST_ROWS": -1}, id="many rows are not inserted"),
         pytest.param({"RAW_BYTES_OF_A_FILE": 1}, id="a day gets several files"),
+        pytest.param({"MAX_FILES": 0}, id="rows are gathered by day"),
     ],
 )
 def test_golden_raw_rows_become_golden_readings(
