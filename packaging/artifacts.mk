@@ -27,7 +27,7 @@ INSTALL = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-comp
 finish = $(PYTHON) trim.py "$(1)" && $(PYTHON) precompile.py "$(1)" "$(2)"
 
 # What the audit is made of; the rest of ops is the operator's.
-AUDIT := __init__.py erasures.py errors.py failed_zone.py \
+AUDIT := __init__.py erasures.py errors.py failed_zone.py kinesis_event.py \
 	audit/__init__.py audit/audit.py audit/catalogue.py audit/checks.py audit/evidence.py audit/findings.py
 
 .PHONY: build-IngestTelemetryFunction build-AuditLakeFunction build-ExportRegistryFunction build-AdmitDeviceFunction \
