@@ -206,6 +206,13 @@ def test_the_scheduled_audit_is_the_operator_s(artifact: Artifact) -> None:
     ours = modules(ROOT / "ops")
     assert set(shipped) > {"audit/audit.py", "audit/checks.py", "audit/evidence.py"}
     assert shipped.items() <= ours.items(), "build again"
+    for name, source in shipped.items():
+        for imported in re.findall(
+            r"^\s*(?:from|import) (ops[\w.]*)", source.decode(), re.MULTILINE
+        ):
+            path = imported.removeprefix("ops").lstrip(".").replace(".", "/")
+            there = {f"{path}.py", f"{path}/__init__.py".lstrip("/")} & shipped.keys()
+            assert there, f"{name} imports {imported}, which packaging/artifacts.mk leaves out"
 
 
 def modules(folder: Path) -> dict[str, bytes]:
