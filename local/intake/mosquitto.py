@@ -65,7 +65,11 @@ def _fetch(root: Path) -> None:
                 f"({_reason(error)}): apt-get install mosquitto."
             ) from None
         # Whole or not at all: a run that is interrupted leaves nothing half unpacked.
-        (work / "root").rename(root)
+        try:
+            (work / "root").rename(root)
+        except OSError:
+            if not root.is_dir():  # else another process was faster, with the same content
+                raise
 
 
 def _download(work: Path) -> None:

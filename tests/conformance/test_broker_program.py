@@ -46,6 +46,27 @@ def test_an_archive_that_cannot_be_reached_leaves_nothing_half_unpacked(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_two_that_fetch_it_at_once_both_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpack(root: Path) -> None:
+        (root / "usr/sbin").mkdir(parents=True)
+        (root / "usr/sbin/mosquitto").touch()
+
+    def download_while_another_is_quicker(work: Path) -> None:
+        unpack(work / "root")
+        unpack(tmp_path / "cache/mosquitto")
+
+    monkeypatch.setattr(mosquitto, "_PLACES", ())
+    monkeypatch.setattr(
+        mosquitto.shutil, "which", lambda name, **_: None if name == "mosquitto" else name
+    )
+    monkeypatch.setattr(mosquitto, "_download", download_while_another_is_quicker)
+    program = find_broker(tmp_path / "cache")
+    assert program.path.is_relative_to(tmp_path / "cache/mosquitto")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["mosquitto"]
+
+
 def test_a_broker_on_the_path_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "mosquitto"
     program.write_text("#!/bin/sh\n")
