@@ -1,6 +1,7 @@
 """The broker's process: found or refused in one line, its port, its end, what a crash leaves."""
 
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -58,9 +59,7 @@ def test_two_that_fetch_it_at_once_both_have_it(
         unpack(tmp_path / "cache/mosquitto")
 
     monkeypatch.setattr(mosquitto, "_PLACES", ())
-    monkeypatch.setattr(
-        mosquitto.shutil, "which", lambda name, **_: None if name == "mosquitto" else name
-    )
+    monkeypatch.setattr(shutil, "which", lambda name, **_: None if name == "mosquitto" else name)
     monkeypatch.setattr(mosquitto, "_download", download_while_another_is_quicker)
     program = find_broker(tmp_path / "cache")
     assert program.path.is_relative_to(tmp_path / "cache/mosquitto")
