@@ -164,7 +164,7 @@ def rows_of(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str,
 
 
 # ---- Athena ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", set(saved_queries()) - {"DeviceFeaturesView"})
+@pytest.mark.parametrize("name", sorted(set(saved_queries()) - {"DeviceFeaturesView"}))
 def test_saved_query_answers(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     assert rows_of(connection, transpiled(saved_queries()[name]))
 
