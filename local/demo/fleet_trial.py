@@ -210,6 +210,7 @@ def trial_on(
     with progress.stage("silence", "who is silent (summary job)") as stage:
         if options.is_watched:
             stage.show("waits for the next minute")
+            # Both summaries within one minute would be one point on a chart: all devices active.
             time.sleep(_METRIC_SECONDS - time.time() % _METRIC_SECONDS)
         _tell_silence(lake, outputs, life, stage)
     with progress.stage("compare", "compare truth and lake"):
